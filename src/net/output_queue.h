@@ -1,0 +1,76 @@
+// OutputQueue: the bytes that wait to be sent on one stream, in order: copied bytes in pooled blocks, borrowed bytes (owned by
+// someone until released), and ranges of files. Empty, it holds no memory. The loop's thread only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "platform/op.h"
+
+namespace pyre::net {
+
+// Bytes or a file that somebody else owns. `release(owner)` is called exactly once, on the loop's thread, possibly without
+// the GIL, when the queue no longer needs it (sent, or discarded). It must not call back into the queue.
+struct Borrowed {
+  void* owner = nullptr;
+  void (*release)(void* owner) noexcept = nullptr;
+};
+
+// Blocks for copied bytes, one pool per loop (reused LIFO so that they stay in cache).
+class BlockPool {
+ public:
+  static constexpr std::uint32_t kBlockBytes = 16 * 1024;  // 16 pipelined small answers, or a head and a small page
+  static constexpr std::uint32_t kKeep = 64;
+  BlockPool() noexcept = default;
+  ~BlockPool();
+  BlockPool(const BlockPool&) = delete;
+  BlockPool& operator=(const BlockPool&) = delete;
+
+ private:
+  friend class OutputQueue;
+  // the implementer's
+};
+
+class OutputQueue {
+ public:
+  explicit OutputQueue(BlockPool& blocks) noexcept : blocks_(&blocks) {}
+  ~OutputQueue();  // releases everything
+  OutputQueue(const OutputQueue&) = delete;
+  OutputQueue& operator=(const OutputQueue&) = delete;
+
+  // At least `size` contiguous writable bytes at the end (size <= kBlockBytes); commit() says how many were used.
+  // False-y (empty span) only when memory is exhausted. No other call in between.
+  [[nodiscard]] std::span<std::byte> reserve(std::uint32_t size) noexcept;
+  void commit(std::uint32_t used) noexcept;
+  // Copies, over as many blocks as needed. False when memory is exhausted (then nothing was appended).
+  [[nodiscard]] bool append(platform::ConstBytes bytes) noexcept;
+  // No copy. On false (memory) it is not taken over, and `owner` was not released.
+  [[nodiscard]] bool append_borrowed(platform::ConstBytes bytes, Borrowed owner) noexcept;
+  [[nodiscard]] bool append_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, Borrowed owner) noexcept;
+
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }  // bytes queued, files' bytes included
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  // Bytes of memory that stay alive because of this queue (blocks and borrowed bytes; a file's bytes count 0).
+  [[nodiscard]] std::uint64_t memory() const noexcept { return memory_; }
+
+  struct FileRange {
+    platform::NativeFile file;
+    std::uint64_t offset;
+    std::uint64_t count;
+  };
+  // What is at the front: memory pieces (up to `out.size()` of them and about `max_bytes`), or a file.
+  [[nodiscard]] bool front_is_file() const noexcept;
+  [[nodiscard]] std::size_t gather(std::span<platform::ConstBytes> out, std::uint64_t max_bytes) const noexcept;
+  [[nodiscard]] FileRange front_file() const noexcept;  // only if front_is_file()
+  void consume(std::uint64_t bytes) noexcept;           // took this many from the front
+  void clear() noexcept;                                // discards and releases everything
+
+ private:
+  BlockPool* blocks_;
+  std::uint64_t size_ = 0;
+  std::uint64_t memory_ = 0;
+  // the implementer's
+};
+
+}  // namespace pyre::net

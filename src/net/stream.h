@@ -1,0 +1,74 @@
+// Stream: one connected socket on one loop. Reads with late-bound buffers, writes from an OutputQueue in gathered sends, closes
+// asynchronously. Knows nothing of HTTP. The loop's thread only.
+//
+// States: open -> (finishing: FIN after the output) -> closing -> closed. A stream that met an error is `dead`: it reads and
+// writes nothing any more, and waits for close().
+#pragma once
+
+#include <cstdint>
+
+#include "net/loop.h"
+#include "net/output_queue.h"
+#include "platform/reactor.h"
+
+namespace pyre::net {
+
+// Called only inside Loop::run_once()/flush(), never from inside a Stream call. Any of them may call close().
+class StreamEvents {
+ public:
+  // Bytes came. The callee may move the lease away to keep the bytes; else they are gone afterwards. Called again as
+  // long as reading() is on.
+  virtual void on_data(platform::Lease& data) noexcept = 0;
+  virtual void on_end() noexcept = 0;                        // FIN: no more data will come; writing still works
+  virtual void on_error(platform::Result result) noexcept = 0;  // dead: at most once; nothing but on_closed follows
+  // Bytes left for the kernel since the last call (once per completed send op, so every <= 256 KiB); the output queue may be empty now. Not called
+  // for each partial progress: for a write time-out compare progress().
+  virtual void on_sent() noexcept = 0;
+  virtual void on_closed() noexcept = 0;  // last call ever; the stream may be destroyed from inside it
+
+ protected:
+  ~StreamEvents() = default;
+};
+
+class Stream {
+ public:
+  static constexpr std::uint64_t kMaxSendBytes = 256 * 1024;  // one send op; SendOp::progress shows its steps
+  static constexpr std::size_t kMaxPieces = 64;               // iovecs in one gathered send (kept in the loop, not in the stream:
+                                                              // an idle stream must be small)
+  Stream(Loop& loop, StreamEvents& events) noexcept;
+  ~Stream();  // closed, or never opened
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Attaches an accepted socket to the loop's reactor. On an error the caller still owns it.
+  [[nodiscard]] platform::Errc open(platform::NativeSocket socket) noexcept;
+
+  // Reading is off after open(). Turning it off lets a recv that is in flight finish: its bytes are kept, and delivered when reading is on again.
+  void set_reading(bool on) noexcept;
+  [[nodiscard]] bool reading() const noexcept;
+  [[nodiscard]] bool ended() const noexcept;  // FIN was received
+
+  [[nodiscard]] OutputQueue& output() noexcept { return output_; }
+  [[nodiscard]] const OutputQueue& output() const noexcept { return output_; }
+  // Call after appending; the loop sends at the end of the tick. Cheap when already asked.
+  void request_flush() noexcept { loop_.request_flush(*this); }
+  // Bytes that the kernel has taken, ever; includes the progress of the op in flight.
+  [[nodiscard]] std::uint64_t progress() const noexcept;
+
+  // FIN once the output is empty.
+  void finish_sending() noexcept;
+  // Discards the output, ends everything, then on_closed. Idempotent. `abort`: RST instead of FIN (SO_LINGER 0), so that the peer can tell a cut from
+  // an end.
+  void close(bool abort = false) noexcept;
+  [[nodiscard]] bool is_open() const noexcept;  // neither dead nor closing
+  [[nodiscard]] Loop& loop() noexcept { return loop_; }
+
+ private:
+  friend class Loop;
+  Loop& loop_;
+  StreamEvents& events_;
+  OutputQueue output_;
+  // the implementer's
+};
+
+}  // namespace pyre::net
