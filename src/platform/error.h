@@ -1,0 +1,24 @@
+// Errors: from the system's number to the few codes that decisions are taken on.
+//
+// There is exactly one table per system (linux/error_linux.cpp), used for every operation: tables that are copied per
+// operation drift apart. tests/unit/platform/error_test.cpp spells the whole table out once more.
+#pragma once
+
+#include <cstdint>
+
+#include "platform/expected.h"
+#include "platform/op.h"
+
+namespace pyre::platform {
+
+// `os_error` is an errno value. EAGAIN and EINTR are the reactor's own business and never get here; they map to `other`.
+[[nodiscard]] Errc errc_from_os(std::int32_t os_error) noexcept;
+
+// The same, with the number beside it.
+[[nodiscard]] Error error_from_os(std::int32_t os_error) noexcept;
+[[nodiscard]] Result result_from_os(std::int32_t os_error, std::uint32_t bytes = 0) noexcept;
+
+// "reset", "timed_out": for logs.
+[[nodiscard]] const char* errc_name(Errc code) noexcept;
+
+}  // namespace pyre::platform
