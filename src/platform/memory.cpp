@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#if PYRE_HAVE_MIMALLOC
+#if defined(PYRE_HAVE_MIMALLOC)
 #include <mimalloc.h>
 #elif defined(__GLIBC__)
 #include <malloc.h>
@@ -10,7 +10,7 @@
 
 namespace pyre::platform {
 
-#if PYRE_HAVE_MIMALLOC
+#if defined(PYRE_HAVE_MIMALLOC)
 
 // mi_malloc aligns to 16 bytes for every size above 8; what is smaller has no member that would need more.
 void* allocate(std::size_t size) noexcept { return mi_malloc(size); }

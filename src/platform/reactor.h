@@ -2,7 +2,7 @@
 //
 // Contract (each rule has a test in tests/conformance, which runs against every backend):
 //  1. One thread, one reactor. Only wake() may be called from another thread.
-//  2. `done` is called exactly once per started op, only from poll(), on the reactor's thread, never from inside the call
+//  2. `done` is called exactly once per started op, only from poll() or run_ready(), on the reactor's thread, never from inside the call
 //     that started it. An op whose work succeeded at once is still reported through poll() (the ready queue).
 //  3. recv: ok with bytes > 0, or eof, or an error; never ok with 0 bytes. Bytes that came before a reset are delivered
 //     before it. At most one recv, and at most one send or send_file, is in flight on a socket.
@@ -64,6 +64,11 @@ class Reactor {
   virtual void wake() noexcept = 0;
   // The only caller of Op::done. `until` in the past (or TimePoint::min()) does not wait; TimePoint::max() waits for ever.
   virtual std::size_t poll(TimePoint until) noexcept = 0;
+
+  // Reports the operations that are already finished, at most as many as one poll() does, and asks the kernel for nothing: for a
+  // send that fitted at once, whose completion should not cost another trip through the loop. Never blocks; returns how many
+  // callbacks it ran. Not a substitute for poll(): parked work and new events wait for that.
+  virtual std::size_t run_ready() noexcept { return has_ready() ? poll(TimePoint::min()) : 0; }
 
   // True if poll() would run a callback without a new kernel event.
   [[nodiscard]] virtual bool has_ready() const noexcept = 0;
