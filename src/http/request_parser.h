@@ -7,8 +7,8 @@
 // versions other than 1.0 and 1.1 (505), fragments).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "http/limits.h"
@@ -30,7 +30,7 @@ class RequestParser {
     Event event = Event::need_more;
     std::size_t used = 0;
     std::span<const std::byte> body{};
-    std::uint16_t status = 0;        // 400, 405 (CONNECT), 413, 414, 417, 431, 501, 505
+    std::uint16_t status = 0;        // 400, 413, 414, 417, 431, 501 (CONNECT, too), 505
     const char* reason = nullptr;    // static text for the log
   };
 
@@ -44,7 +44,9 @@ class RequestParser {
   void begin(RequestHead& head) noexcept;
   [[nodiscard]] Step parse(std::span<const std::byte> input) noexcept;
 
-  // No byte of a request (but skipped CRLFs) has come since begin().
+  // After the last body byte a message_complete still comes, also out of an empty input: so call parse() until need_more.
+
+  // No byte of a request (but skipped CRLFs) has come since begin() or reset(), or since the last message was complete.
   [[nodiscard]] bool at_start() const noexcept;
   [[nodiscard]] bool in_head() const noexcept;
   [[nodiscard]] bool in_body() const noexcept;  // chunk framing and trailers are part of the body
@@ -52,8 +54,12 @@ class RequestParser {
   void reset() noexcept;
 
  private:
-  // the implementer's: must stay small (<= 160 bytes): it is part of every idle connection
-  struct State;
+  struct State;  // in request_parser.cpp: it contains llhttp's own
+  static constexpr std::size_t kStateBytes = 160;  // small, since it is part of every idle connection
+  [[nodiscard]] State& state() noexcept { return *reinterpret_cast<State*>(storage_); }
+  [[nodiscard]] const State& state() const noexcept { return *reinterpret_cast<const State*>(storage_); }
+
+  alignas(8) std::byte storage_[kStateBytes];
 };
 
 }  // namespace pyre::http
