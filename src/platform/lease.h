@@ -16,11 +16,11 @@ class BufferSource {
  public:
   // A lease with capacity() > 0 and size() == 0, or an empty one when the pool is at its limit.
   [[nodiscard]] virtual Lease lend() noexcept = 0;
+  // Lease's alone.
+  virtual void take_back(std::byte* data, std::uint32_t capacity) noexcept = 0;
 
  protected:
   ~BufferSource() = default;
-  friend class Lease;
-  virtual void take_back(std::byte* data, std::uint32_t capacity) noexcept = 0;
 };
 
 // Move-only; gives the bytes back when it dies.
