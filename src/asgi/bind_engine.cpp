@@ -1,0 +1,241 @@
+// pyre._core.Engine: one HTTP server on one running event loop, for python/pyre/server.py. pybind11; nothing here is on the hot path.
+#include "asgi/python_api.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "asgi/bind_engine.h"
+#include "asgi/embedded_host.h"
+#include "http/access_log.h"
+
+namespace py = pybind11;
+
+namespace pyre::asgi {
+
+namespace {
+
+// Reads each option once, and then knows which names nobody asked for.
+class OptionReader {
+ public:
+  explicit OptionReader(const py::dict& options) : options_(options) {
+    for (const auto& item : options) unread_.insert(py::cast<std::string>(item.first));
+  }
+  template <typename T>
+  T get(const char* name, T fallback) {
+    unread_.erase(name);
+    if (!options_.contains(name)) return fallback;
+    try {
+      return py::cast<T>(options_[name]);
+    } catch (const py::cast_error&) {
+      throw py::type_error(std::string("Engine option '") + name + "' has the wrong type or is out of range");
+    }
+  }
+  std::chrono::milliseconds seconds(const char* name, std::chrono::milliseconds fallback) {
+    const double value = get<double>(name, static_cast<double>(fallback.count()) / 1000.0);
+    if (!(value > 0) || value > 1e9) throw py::value_error(std::string("Engine option '") + name + "' must be a number of seconds above 0");
+    return std::chrono::milliseconds(static_cast<std::int64_t>(value * 1000.0 + 0.5));
+  }
+  void done() const {
+    if (!unread_.empty()) throw py::type_error("Engine: unknown option '" + *unread_.begin() + "'");
+  }
+
+ private:
+  py::dict options_;
+  std::set<std::string> unread_;
+};
+
+void raise_system_error(platform::Error error, const char* what) {
+  errno = error.os_error;
+  if (error.os_error == 0) throw std::runtime_error(what);
+  PyErr_SetFromErrno(PyExc_OSError);
+  throw py::error_already_set();
+}
+
+class Engine {
+ public:
+  Engine(const py::object& app, const py::object& loop, const py::dict& options) {
+    OptionReader read(options);
+    http::ServerOptions server;
+    http::Limits& limits = server.limits;
+    http::Timeouts& timeouts = server.timeouts;
+    limits.request_line_bytes = read.get("limit_request_line", limits.request_line_bytes);
+    limits.header_fields = read.get("limit_request_fields", limits.header_fields);
+    limits.header_bytes = read.get("limit_request_header_size", limits.header_bytes);
+    limits.body_bytes = read.get("limit_request_body", limits.body_bytes);
+    limits.connections = read.get("limit_connections", limits.connections);
+    timeouts.header = read.seconds("timeout_header", timeouts.header);
+    timeouts.body = read.seconds("timeout_body", timeouts.body);
+    timeouts.body_min_rate = read.get("timeout_body_min_rate", timeouts.body_min_rate);
+    timeouts.write = read.seconds("timeout_write", timeouts.write);
+    timeouts.keep_alive = read.seconds("timeout_keep_alive", timeouts.keep_alive);
+    server.server_header = read.get<std::string>("server_header", "");
+    server.date_header = read.get("date_header", true);
+    add_default_headers(server, read.get("default_headers", py::list()));
+    const auto trusted = read.get<std::string>("forwarded_allow_ips", "");
+    if (std::string bad; !trusted.empty() && !server.trusted_proxies.parse(trusted, bad))
+      throw py::value_error("forwarded_allow_ips: not an address, a network, 'unix:' or '*': '" + bad + "'");
+    const int log_fd = read.get("access_log_fd", -1);
+    const auto log_format = read.get<std::string>("access_log_format", "text");
+    if (log_format != "text" && log_format != "json") throw py::value_error("access_log_format must be 'text' or 'json'");
+    Dispatcher::Options dispatch;
+    const py::object state = read.get<py::object>("state", py::none());
+    const py::object on_error = read.get<py::object>("on_error", py::none());
+    const py::object on_max_requests = read.get<py::object>("on_max_requests", py::none());
+    dispatch.app = app.ptr();
+    dispatch.loop = loop.ptr();
+    dispatch.state = state.ptr();
+    dispatch.on_error = on_error.ptr();
+    dispatch.scheme = read.get<std::string>("scheme", "http");
+    dispatch.root_path = read.get<std::string>("root_path", "");
+    dispatch.limit_concurrency = read.get<std::uint64_t>("limit_concurrency", 0);
+    dispatch.limit_max_requests = read.get<std::uint64_t>("limit_max_requests", 0);
+    read.done();
+
+    if (log_fd >= 0) {
+      log_ = std::make_unique<http::AccessLog>(log_fd, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
+      server.access_log = log_.get();
+    }
+    auto net_loop = net::Loop::create();
+    if (!net_loop) raise_system_error(net_loop.error(), "the I/O reactor could not be made");
+    host_ = std::make_unique<EmbeddedHost>(std::move(*net_loop));
+    if (!host_->init(dispatch, std::move(server), on_max_requests.ptr())) {
+      py::error_already_set error;
+      host_->close();
+      throw error;
+    }
+    engines().insert(this);
+  }
+  ~Engine() {
+    engines().erase(this);
+    close();
+  }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void listen(int fd, bool unix_socket) {
+    const platform::Error error = open_host().server().listen(fd, unix_socket);
+    if (error.code != platform::Errc::ok) raise_system_error(error, "listen");
+    // The first accept is tried in the next tick.
+    host_->schedule_tick();
+  }
+  void stop_listening() {
+    open_host().server().stop_listening();
+    host_->schedule_tick();
+  }
+  void drain() {
+    open_host().server().drain();
+    host_->schedule_tick();
+  }
+  void abort() {
+    open_host().dispatcher().cancel_all();
+    host_->server().abort();
+    host_->schedule_tick();
+  }
+  void close() {
+    if (host_) host_->close();
+    host_.reset();
+    log_.reset();
+  }
+  bool idle() const { return !host_ || host_->idle(); }
+  std::uint64_t active_requests() const { return host_ ? host_->dispatcher().active() : 0; }
+  std::uint64_t connections() const { return host_ ? host_->server().stats().connections_open : 0; }
+  py::object wait_idle() {
+    py::object future = py::module_::import("asyncio").attr("get_running_loop")().attr("create_future")();
+    if (!host_) {
+      future.attr("set_result")(py::none());
+    } else if (!host_->add_idle_future(PyRef::borrow(future.ptr()))) {
+      throw py::error_already_set();
+    }
+    return future;
+  }
+  py::dict stats() const {
+    py::dict out;
+    if (!host_) return out;
+    const http::ServerStats& server = host_->server().stats();
+    out["connections_total"] = server.connections_total;
+    out["connections_open"] = server.connections_open;
+    out["requests_total"] = server.requests_total;
+    out["requests_active"] = server.requests_active;
+    out["bytes_in"] = server.bytes_in;
+    out["bytes_out"] = server.bytes_out;
+    out["bad_requests"] = server.bad_requests;
+    out["timeouts_header"] = server.timeouts_header;
+    out["timeouts_body"] = server.timeouts_body;
+    out["timeouts_write"] = server.timeouts_write;
+    out["timeouts_keep_alive"] = server.timeouts_keep_alive;
+    out["accepts_paused"] = server.accepts_paused;
+    const DispatcherStats& dispatcher = host_->dispatcher().stats();
+    out["batches"] = dispatcher.batches;
+    out["requests_started"] = dispatcher.requests;
+    out["wakes"] = dispatcher.wakes;
+    out["app_errors"] = dispatcher.app_errors;
+    out["refused_busy"] = dispatcher.refused_busy;
+    out["largest_batch"] = dispatcher.largest_batch;
+    const HostStats& host = host_->stats();
+    out["ticks"] = host.ticks;
+    out["gil_releases"] = host.gil_releases;
+    out["sections_with_gil"] = host.sections_with_gil;
+    const platform::ReactorStats& reactor = host_->net_loop().reactor().stats();
+    out["reactor_polls"] = reactor.polls;
+    out["reactor_events"] = reactor.events;
+    out["reactor_control_calls"] = reactor.control_calls;
+    out["reactor_slow_callbacks"] = reactor.slow_callbacks;
+    out["access_log_written"] = log_ ? log_->written() : 0;
+    out["access_log_dropped"] = log_ ? log_->dropped() : 0;
+    return out;
+  }
+  static void after_fork_in_child() {
+    for (Engine* engine : engines())
+      if (engine->host_) engine->host_->abandon_after_fork();
+  }
+
+ private:
+  static std::set<Engine*>& engines() {
+    static auto* all = new std::set<Engine*>;
+    return *all;
+  }
+  EmbeddedHost& open_host() {
+    if (!host_) throw std::runtime_error("the engine is closed");
+    return *host_;
+  }
+  static void add_default_headers(http::ServerOptions& server, const py::list& headers) {
+    http::ResponseHead fields;
+    fields.start(200);
+    for (const py::handle& item : headers) {
+      const auto pair = py::cast<std::pair<std::string, std::string>>(item);
+      const http::FieldError error = fields.add(pair.first, pair.second);
+      if (error != http::FieldError::ok) throw py::value_error("header '" + pair.first + "': " + http::text_of(error));
+    }
+    server.default_fields = std::string(fields.fields());
+    if (fields.has_date()) server.date_header = false;
+    if (fields.has_server()) server.server_header.clear();
+  }
+
+  std::unique_ptr<http::AccessLog> log_;  // outlives the host's server
+  std::unique_ptr<EmbeddedHost> host_;
+};
+
+}  // namespace
+
+void bind_engine(py::module_& module) {
+  py::class_<Engine>(module, "Engine", "One HTTP server on one running asyncio loop. All methods on the loop's thread.")
+      .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"), py::arg("options"))
+      .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false)
+      .def("stop_listening", &Engine::stop_listening)
+      .def("drain", &Engine::drain)
+      .def("abort", &Engine::abort)
+      .def("close", &Engine::close)
+      .def("wait_idle", &Engine::wait_idle)
+      .def("stats", &Engine::stats)
+      .def_property_readonly("idle", &Engine::idle)
+      .def_property_readonly("active_requests", &Engine::active_requests)
+      .def_property_readonly("connections", &Engine::connections);
+  module.def("_after_fork_in_child", &Engine::after_fork_in_child);
+  py::module_::import("os").attr("register_at_fork")(py::arg("after_in_child") = module.attr("_after_fork_in_child"));
+}
+
+}  // namespace pyre::asgi

@@ -1,0 +1,36 @@
+// DecrefQueue: Python references that were given up where the GIL may not be held (a send completed, a connection died).
+// They are dropped in the next section that holds it. One per thread that runs a loop.
+#pragma once
+
+#include <vector>
+
+#include "asgi/python_api.h"
+
+namespace pyre::asgi {
+
+class DecrefQueue {
+ public:
+  // Never destroyed: at a thread's end the GIL may not be held.
+  [[nodiscard]] static DecrefQueue& of_this_thread() noexcept {
+    thread_local auto* queue = new DecrefQueue;
+    return *queue;
+  }
+  void push(PyObject* object) noexcept { objects_.push_back(object); }
+  [[nodiscard]] bool empty() const noexcept { return objects_.empty(); }
+  // Needs the GIL. A finaliser may run Python code, which may push again: those are dropped, too.
+  void drain() noexcept {
+    if (objects_.empty()) return;
+    while (!objects_.empty()) {
+      PyObject* object = objects_.back();
+      objects_.pop_back();
+      Py_DECREF(object);
+    }
+    if (objects_.capacity() > kKeepCapacity) std::vector<PyObject*>().swap(objects_);
+  }
+
+ private:
+  static constexpr std::size_t kKeepCapacity = 4096;
+  std::vector<PyObject*> objects_;
+};
+
+}  // namespace pyre::asgi

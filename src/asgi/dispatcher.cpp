@@ -1,0 +1,178 @@
+#include "asgi/dispatcher.h"
+
+#include "asgi/batch_policy.h"
+#include "asgi/interned.h"
+#include "platform/clock.h"
+
+namespace pyre::asgi {
+
+Dispatcher::Dispatcher(net::Loop& net_loop, DispatcherHost& host) noexcept : net_loop_(net_loop), host_(host) {}
+
+Dispatcher::~Dispatcher() { detach_all(); }
+
+bool Dispatcher::init(const Options& options) noexcept {
+  app_ = PyRef::borrow(options.app);
+  loop_ = PyRef::borrow(options.loop);
+  if (options.on_error != nullptr && options.on_error != Py_None) on_error_ = PyRef::borrow(options.on_error);
+  limit_concurrency_ = options.limit_concurrency;
+  limit_max_requests_ = options.limit_max_requests;
+  thread_ = PyThread_get_thread_ident();
+  return scopes_.init(options.scheme.c_str(), options.root_path.c_str(), options.state) && tasks_.init(options.loop);
+}
+
+void Dispatcher::push(http::Exchange& exchange) noexcept {
+  if ((exchange.app_flags & kQueued) != 0) return;
+  exchange.app_flags |= kQueued;
+  exchange.app_next = nullptr;
+  if (last_ == nullptr) {
+    first_ = &exchange;
+  } else {
+    last_->app_next = &exchange;
+  }
+  last_ = &exchange;
+}
+
+void Dispatcher::on_request(http::Exchange& exchange) noexcept {
+  exchange.app = nullptr;
+  exchange.app_flags = kNew;
+  ++active_;
+  push(exchange);
+}
+
+void Dispatcher::wake_later(http::Exchange& exchange) noexcept {
+  // Nobody waits: nothing to wake. (A new one looks at the exchange itself when it starts.)
+  const auto* cycle = static_cast<const HttpCycle*>(exchange.app);
+  if (cycle == nullptr || (cycle->receive_waiters == nullptr && cycle->send_waiters == nullptr)) return;
+  push(exchange);
+}
+
+void Dispatcher::on_body(http::Exchange& exchange) noexcept { wake_later(exchange); }
+void Dispatcher::on_drained(http::Exchange& exchange) noexcept { wake_later(exchange); }
+void Dispatcher::on_disconnect(http::Exchange& exchange, bool) noexcept { wake_later(exchange); }
+void Dispatcher::on_connection_info_released(http::ConnectionInfo& info) noexcept { ScopeBuilder::release(info); }
+
+bool Dispatcher::run_batch() noexcept {
+  if (first_ == nullptr) return true;
+  if (net_loop_.wall_second() != refreshed_second_) {
+    refreshed_second_ = net_loop_.wall_second();
+    if (!tasks_.refresh()) PyErr_WriteUnraisable(loop_.get());
+  }
+  BatchPolicy policy(platform::now());
+  ++stats_.batches;
+  do {
+    http::Exchange& exchange = *first_;
+    first_ = exchange.app_next;
+    if (first_ == nullptr) last_ = nullptr;
+    exchange.app_next = nullptr;
+    exchange.app_flags &= static_cast<std::uint8_t>(~kQueued);
+    if ((exchange.app_flags & kNew) != 0) {
+      exchange.app_flags &= static_cast<std::uint8_t>(~kNew);
+      start_request(exchange);
+    } else if ((exchange.app_flags & kReleased) != 0) {
+      exchange.release();
+    } else if (exchange.app != nullptr) {
+      ++stats_.wakes;
+      wake_waiters(static_cast<HttpCycle*>(exchange.app));
+    }
+    if (PyErr_Occurred() != nullptr) return false;
+  } while (policy.step_done(platform::now()) && first_ != nullptr);
+  if (policy.steps() > stats_.largest_batch) stats_.largest_batch = policy.steps();
+  return true;
+}
+
+void Dispatcher::start_request(http::Exchange& exchange) noexcept {
+  ++stats_.requests;
+  if (limit_max_requests_ != 0 && stats_.requests == limit_max_requests_) host_.on_max_requests();
+  if (exchange.dead()) {  // gone before its turn
+    --active_;
+    exchange.release();
+    return;
+  }
+  if (limit_concurrency_ != 0 && active_ > limit_concurrency_) {
+    ++stats_.refused_busy;
+    exchange.fail(503);
+    --active_;
+    exchange.release();
+    return;
+  }
+  HttpCycle* cycle = new_cycle(*this, exchange);
+  if (cycle == nullptr) {
+    PyErr_WriteUnraisable(nullptr);
+    exchange.fail(500);
+    --active_;
+    exchange.release();
+    return;
+  }
+  PyRef hold = PyRef::steal(reinterpret_cast<PyObject*>(cycle));
+  PyRef scope = PyRef::steal(scopes_.build(exchange));
+  if (!scope || !call_app(cycle, app_.get(), scope.get()) || !tasks_.start(cycle)) finish(cycle);
+}
+
+void Dispatcher::release(http::Exchange& exchange) noexcept {
+  --active_;
+  if ((exchange.app_flags & kQueued) != 0) {
+    exchange.app_flags |= kReleased;  // it is on the list: let go of when its turn comes
+    return;
+  }
+  exchange.release();
+}
+
+void Dispatcher::report_app_error(PyObject* exception, const http::RequestHead& head) noexcept {
+  ++stats_.app_errors;
+  PyRef info = PyRef::steal(Py_BuildValue("{s:s,s:s#,s:s#}", "type", "http", "method", head.method().data(),
+                                          static_cast<Py_ssize_t>(head.method().size()), "path", head.path().data(),
+                                          static_cast<Py_ssize_t>(head.path().size())));
+  PyRef result;
+  if (info && on_error_) result = PyRef::steal(PyObject_CallFunctionObjArgs(on_error_.get(), exception, info.get(), nullptr));
+  if (!result) {
+    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(on_error_.get());
+    restore_exception(PyRef::borrow(exception));
+    PyErr_WriteUnraisable(app_.get());
+  }
+}
+
+void Dispatcher::remember(HttpCycle& cycle) noexcept {
+  cycle.previous = nullptr;
+  cycle.next = cycles_;
+  if (cycles_ != nullptr) cycles_->previous = &cycle;
+  cycles_ = &cycle;
+}
+
+void Dispatcher::forget(HttpCycle& cycle) noexcept {
+  (cycle.previous != nullptr ? cycle.previous->next : cycles_) = cycle.next;
+  if (cycle.next != nullptr) cycle.next->previous = cycle.previous;
+  cycle.previous = cycle.next = nullptr;
+}
+
+void Dispatcher::cancel_all() noexcept {
+  // Cancelling runs no app code by itself, but a waiter's callbacks and foreign futures may: so hold each and restart from a copy.
+  PyRef tasks = PyRef::steal(PyList_New(0));
+  if (!tasks) return PyErr_Clear();
+  for (HttpCycle* cycle = cycles_; cycle != nullptr; cycle = cycle->next) {
+    cycle->aborted = true;
+    if (cycle->task != nullptr && PyList_Append(tasks.get(), cycle->task) != 0) PyErr_Clear();
+  }
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(tasks.get()); ++i) {
+    PyRef result = PyRef::steal(PyObject_CallMethodNoArgs(PyList_GET_ITEM(tasks.get(), i), names.cancel));
+    if (!result) PyErr_WriteUnraisable(PyList_GET_ITEM(tasks.get(), i));
+  }
+}
+
+void Dispatcher::detach_all() noexcept {
+  while (first_ != nullptr) {
+    http::Exchange* exchange = std::exchange(first_, first_->app_next);
+    const bool ours = (exchange->app_flags & (kNew | kReleased)) != 0;
+    exchange->app_flags = 0;
+    exchange->app_next = nullptr;
+    if (ours) exchange->release();
+  }
+  last_ = nullptr;
+  while (cycles_ != nullptr) {
+    HttpCycle* cycle = cycles_;
+    forget(*cycle);
+    detach(cycle);
+    --active_;
+  }
+}
+
+}  // namespace pyre::asgi

@@ -1,0 +1,109 @@
+// Dispatcher: the GIL-aware edge between the connections and the app. The http layer pushes exchanges onto its lists without
+// the GIL; run_batch(), with the GIL, builds scopes, starts tasks and wakes those that wait, bounded by BatchPolicy.
+// Embedded: everything on the loop's thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "asgi/decref_queue.h"
+#include "asgi/http_cycle.h"
+#include "asgi/python_api.h"
+#include "asgi/scope_builder.h"
+#include "asgi/task_starter.h"
+#include "http/exchange.h"
+#include "net/loop.h"
+
+namespace pyre::asgi {
+
+// What tells the dispatcher's host that there is something to do: output to flush or requests to start.
+class DispatcherHost {
+ public:
+  // With the GIL; cheap when it was told already or runs a tick right now.
+  virtual void schedule_tick() noexcept = 0;
+  // With or without the GIL: once, when limit_max_requests is reached. Python is told in the next section with the GIL.
+  virtual void on_max_requests() noexcept = 0;
+
+ protected:
+  ~DispatcherHost() = default;
+};
+
+struct DispatcherStats {
+  std::uint64_t batches = 0;
+  std::uint64_t requests = 0;        // first steps
+  std::uint64_t wakes = 0;           // wake-ups of suspended receive() and send()
+  std::uint64_t app_errors = 0;
+  std::uint64_t refused_busy = 0;    // 503 by limit_concurrency
+  std::uint64_t largest_batch = 0;
+};
+
+class Dispatcher final : public http::RequestHandler {
+ public:
+  Dispatcher(net::Loop& net_loop, DispatcherHost& host) noexcept;
+  ~Dispatcher();  // GIL; after cancel_all() and detach_all()
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  struct Options {
+    PyObject* app = nullptr;
+    PyObject* loop = nullptr;
+    PyObject* state = nullptr;     // or None
+    PyObject* on_error = nullptr;  // callable(exception, {"type", "method", "path"}), or None
+    std::string scheme = "http";
+    std::string root_path;
+    std::uint64_t limit_concurrency = 0;
+    std::uint64_t limit_max_requests = 0;
+  };
+  [[nodiscard]] bool init(const Options& options) noexcept;  // False with an exception set
+
+  // http::RequestHandler
+  void on_request(http::Exchange& exchange) noexcept override;
+  void on_body(http::Exchange& exchange) noexcept override;
+  void on_drained(http::Exchange& exchange) noexcept override;
+  void on_disconnect(http::Exchange& exchange, bool dead) noexcept override;
+  void on_connection_info_released(http::ConnectionInfo& info) noexcept override;
+
+  // ---- with the GIL
+  // Runs one batch. False: a BaseException (KeyboardInterrupt) is set and must be passed on to the event loop.
+  [[nodiscard]] bool run_batch() noexcept;
+  void report_app_error(PyObject* exception, const http::RequestHead& head) noexcept;
+  void release(http::Exchange& exchange) noexcept;
+  void cancel_all() noexcept;   // task.cancel() for every running request
+  void detach_all() noexcept;   // their receive() and send() lose their exchange
+  void remember(HttpCycle& cycle) noexcept;
+  void forget(HttpCycle& cycle) noexcept;
+  void note_work() noexcept { host_.schedule_tick(); }
+
+  // ---- with or without
+  [[nodiscard]] bool has_pending() const noexcept { return first_ != nullptr; }
+  void wake_later(http::Exchange& exchange) noexcept;
+  [[nodiscard]] bool on_loop_thread() const noexcept { return PyThread_get_thread_ident() == thread_; }
+  [[nodiscard]] PyObject* loop() const noexcept { return loop_.get(); }
+  [[nodiscard]] net::Loop& net_loop() noexcept { return net_loop_; }
+  [[nodiscard]] std::uint64_t active() const noexcept { return active_; }  // requests given to the app and not over
+  [[nodiscard]] const DispatcherStats& stats() const noexcept { return stats_; }
+
+ private:
+  enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4 };
+  void push(http::Exchange& exchange) noexcept;
+  void start_request(http::Exchange& exchange) noexcept;
+
+  net::Loop& net_loop_;
+  DispatcherHost& host_;
+  PyRef app_;
+  PyRef loop_;
+  PyRef on_error_;
+  ScopeBuilder scopes_;
+  TaskStarter tasks_;
+  http::Exchange* first_ = nullptr;  // FIFO through Exchange::app_next
+  http::Exchange* last_ = nullptr;
+  HttpCycle* cycles_ = nullptr;      // unfinished ones
+  std::uint64_t limit_concurrency_ = 0;
+  std::uint64_t limit_max_requests_ = 0;
+  std::uint64_t active_ = 0;
+  std::int64_t refreshed_second_ = 0;
+  unsigned long thread_ = 0;
+  DispatcherStats stats_;
+};
+
+}  // namespace pyre::asgi

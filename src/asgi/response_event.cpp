@@ -1,0 +1,317 @@
+#include "asgi/response_event.h"
+
+#include <string>
+
+#include "asgi/decref_queue.h"
+#include "asgi/dispatcher.h"
+#include "asgi/interned.h"
+#include "platform/file.h"
+
+namespace pyre::asgi {
+
+namespace {
+
+// Copied up to here, referenced above: a copy of 4 KiB costs about what a reference, an iovec and a later decref cost.
+constexpr Py_ssize_t kCopyBytes = 4096;
+
+// A borrowed reference, or null: missing (no exception) or an error (exception set).
+PyObject* get(PyObject* event, PyObject* key) noexcept { return PyDict_GetItemWithError(event, key); }
+
+// event[key] as a bool; `fallback` if it is missing. -1: an exception is set.
+int get_bool(PyObject* event, PyObject* key, int fallback) noexcept {
+  PyObject* value = get(event, key);
+  if (value == nullptr) return PyErr_Occurred() != nullptr ? -1 : fallback;
+  if (value == Py_True) return 1;
+  if (value == Py_False) return 0;
+  return PyObject_IsTrue(value);
+}
+
+bool raise_field(http::FieldError error, std::string_view name) noexcept {
+  std::string shown(name.substr(0, 100));
+  PyErr_Format(PyExc_ValueError, "response header %R: %s",
+               PyRef::steal(PyBytes_FromStringAndSize(shown.data(), static_cast<Py_ssize_t>(shown.size()))).get(),
+               http::text_of(error));
+  return false;
+}
+
+// Calls add(name, value) for each pair of an iterable of 2-sequences of bytes.
+template <typename Add>
+bool for_each_field(PyObject* headers, Add add) noexcept {
+  PyRef list = PyRef::steal(PySequence_Fast(headers, "headers must be an iterable of (name, value) pairs of bytes"));
+  if (!list) return false;
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(list.get());
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* item = PySequence_Fast_GET_ITEM(list.get(), i);
+    PyRef converted;
+    if (!PyTuple_Check(item) && !PyList_Check(item)) {
+      converted = PyRef::steal(PySequence_Fast(item, "each header must be a (name, value) pair of bytes"));
+      if (!converted) return false;
+      item = converted.get();
+    }
+    if (PySequence_Fast_GET_SIZE(item) != 2) {
+      PyErr_SetString(PyExc_ValueError, "each header must be a (name, value) pair of bytes");
+      return false;
+    }
+    PyObject* name = PySequence_Fast_GET_ITEM(item, 0);
+    PyObject* value = PySequence_Fast_GET_ITEM(item, 1);
+    if (!PyBytes_Check(name) || !PyBytes_Check(value)) {
+      PyErr_Format(PyExc_TypeError, "header names and values must be bytes, not %.50s and %.50s", Py_TYPE(name)->tp_name,
+                   Py_TYPE(value)->tp_name);
+      return false;
+    }
+    const std::string_view name_view(PyBytes_AS_STRING(name), static_cast<std::size_t>(PyBytes_GET_SIZE(name)));
+    const http::FieldError error =
+        add(name_view, std::string_view(PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))));
+    if (error != http::FieldError::ok) return raise_field(error, name_view);
+  }
+  return true;
+}
+
+// The queue lets go of a borrowed `bytes` on the loop's thread, perhaps without the GIL.
+void release_object(void* owner) noexcept { DecrefQueue::of_this_thread().push(static_cast<PyObject*>(owner)); }
+
+void release_file(void* owner) noexcept {
+  platform::close_file(static_cast<platform::NativeFile>(reinterpret_cast<std::intptr_t>(owner)));
+}
+
+bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
+  if (cycle->dispatcher != nullptr) cycle->dispatcher->note_work();
+  return outcome == http::Outcome::ok || raise_outcome(outcome, event);
+}
+
+}  // namespace
+
+bool raise_outcome(http::Outcome outcome, const char* event) noexcept {
+  switch (outcome) {
+    case http::Outcome::ok:
+      break;
+    case http::Outcome::dead:
+      PyErr_SetString(client_disconnected, "the client disconnected");
+      break;
+    case http::Outcome::body_too_long:
+      PyErr_SetString(PyExc_RuntimeError, "Response content longer than Content-Length");
+      break;
+    case http::Outcome::body_too_short:
+      PyErr_SetString(PyExc_RuntimeError, "Response content shorter than Content-Length");
+      break;
+    case http::Outcome::not_started:
+      PyErr_Format(PyExc_RuntimeError, "Expected ASGI message 'http.response.start', but got '%s'.", event);
+      break;
+    case http::Outcome::already_started:
+      PyErr_Format(PyExc_RuntimeError, "Expected ASGI message 'http.response.body', but got '%s'.", event);
+      break;
+    case http::Outcome::already_complete:
+      PyErr_Format(PyExc_RuntimeError, "Unexpected ASGI message '%s' sent, after response already completed.", event);
+      break;
+    case http::Outcome::no_memory:
+      PyErr_NoMemory();
+      break;
+  }
+  return false;
+}
+
+bool read_start(HttpCycle* cycle, PyObject* event) noexcept {
+  http::Exchange& exchange = *cycle->exchange;
+  if (exchange.dead()) return raise_outcome(http::Outcome::dead, "http.response.start");
+  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, "http.response.start");
+  if (exchange.started()) return raise_outcome(http::Outcome::already_started, "http.response.start");
+  PyObject* status_object = get(event, names.status);
+  if (status_object == nullptr || !PyLong_Check(status_object)) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.start needs an int 'status'");
+    return false;
+  }
+  const long status = PyLong_AsLong(status_object);
+  if (status < 200 || status > 999) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_ValueError, "status %R is not a final HTTP status (200 to 999)", status_object);
+    return false;
+  }
+  http::ResponseHead& head = exchange.response_head();
+  head.start(static_cast<std::uint16_t>(status));
+  PyObject* headers = get(event, names.headers);
+  if (headers == nullptr && PyErr_Occurred() != nullptr) return false;
+  if (headers != nullptr &&
+      !for_each_field(headers, [&head](std::string_view name, std::string_view value) { return head.add(name, value); })) {
+    head.reset();
+    return false;
+  }
+  const int trailers = get_bool(event, names.trailers, 0);
+  if (trailers < 0) return false;
+  cycle->trailers_follow = trailers != 0;
+  const http::Outcome outcome = exchange.start(trailers != 0);
+  return outcome == http::Outcome::ok ? (cycle->dispatcher->note_work(), true) : raise_outcome(outcome, "http.response.start");
+}
+
+bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.body";
+  http::Exchange& exchange = *cycle->exchange;
+  PyObject* body = get(event, names.body);
+  if (body == nullptr && PyErr_Occurred() != nullptr) return false;
+  const int more = get_bool(event, names.more_body, 0);
+  if (more < 0) return false;
+  if (body == nullptr) body = names.empty_bytes;
+  if (PyBytes_Check(body)) {
+    const Py_ssize_t size = PyBytes_GET_SIZE(body);
+    const std::span<const std::byte> piece(reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(body)), static_cast<std::size_t>(size));
+    if (size <= kCopyBytes) return check_outcome(cycle, exchange.write(piece, {}, more == 0), kEvent);
+    Py_INCREF(body);
+    const http::Outcome outcome = exchange.write(piece, {body, release_object}, more == 0);
+    if (outcome != http::Outcome::ok) Py_DECREF(body);
+    return check_outcome(cycle, outcome, kEvent);
+  }
+  if (PyUnicode_Check(body)) {
+    PyErr_SetString(PyExc_TypeError, "http.response.body needs bytes for 'body', not str");
+    return false;
+  }
+  Py_buffer view;
+  if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) != 0) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "http.response.body needs bytes for 'body', not %.100s", Py_TYPE(body)->tp_name);
+    return false;
+  }
+  const http::Outcome outcome =
+      exchange.write({static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, {}, more == 0);
+  PyBuffer_Release(&view);
+  return check_outcome(cycle, outcome, kEvent);
+}
+
+bool read_trailers(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.trailers";
+  http::Exchange& exchange = *cycle->exchange;
+  if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
+  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
+  if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);
+  if (!cycle->trailers_follow) {
+    PyErr_SetString(PyExc_RuntimeError, "http.response.trailers needs 'trailers': True in http.response.start");
+    return false;
+  }
+  PyObject* headers = get(event, names.headers);
+  if (headers == nullptr && PyErr_Occurred() != nullptr) return false;
+  if (headers != nullptr && !for_each_field(headers, [&exchange](std::string_view name, std::string_view value) {
+        return exchange.add_trailer(name, value);
+      }))
+    return false;
+  const int more = get_bool(event, names.more_trailers, 0);
+  if (more != 0) return more > 0;
+  return check_outcome(cycle, exchange.end_trailers(), kEvent);
+}
+
+bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.early_hint";
+  http::Exchange& exchange = *cycle->exchange;
+  if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
+  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
+  if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
+  PyObject* links = get(event, names.links);
+  if (links == nullptr) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.early_hint needs 'links'");
+    return false;
+  }
+  PyRef list = PyRef::steal(PySequence_Fast(links, "'links' must be an iterable of bytes"));
+  if (!list) return false;
+  http::ResponseHead fields;
+  fields.start(103);
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.get()); ++i) {
+    PyObject* link = PySequence_Fast_GET_ITEM(list.get(), i);
+    if (!PyBytes_Check(link)) {
+      PyErr_SetString(PyExc_TypeError, "'links' must be an iterable of bytes");
+      return false;
+    }
+    const http::FieldError error =
+        fields.add("link", {PyBytes_AS_STRING(link), static_cast<std::size_t>(PyBytes_GET_SIZE(link))});
+    if (error != http::FieldError::ok) return raise_field(error, "link");
+  }
+  return check_outcome(cycle, exchange.send_informational(103, fields.fields()), kEvent);
+}
+
+bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset, std::uint64_t count, bool last) noexcept {
+  const net::Borrowed owner{reinterpret_cast<void*>(static_cast<std::intptr_t>(file)), release_file};
+  if (cycle->exchange == nullptr) {
+    platform::close_file(file);
+    return raise_outcome(http::Outcome::already_complete, "http.response.pathsend");
+  }
+  const http::Outcome outcome = cycle->exchange->write_file(file, offset, count, owner, last);
+  if (outcome != http::Outcome::ok) platform::close_file(file);
+  return check_outcome(cycle, outcome, "http.response.pathsend");
+}
+
+namespace {
+
+// An optional non-negative integer of an event. False: an exception is set.
+bool get_size(PyObject* event, PyObject* key, bool* given, std::uint64_t* out) noexcept {
+  PyObject* value = get(event, key);
+  *given = value != nullptr && value != Py_None;
+  if (!*given) return PyErr_Occurred() == nullptr;
+  if (!PyLong_Check(value)) {
+    PyErr_Format(PyExc_TypeError, "'%U' must be an int", key);
+    return false;
+  }
+  const long long number = PyLong_AsLongLong(value);
+  if (number < 0) {
+    if (PyErr_Occurred() == nullptr) PyErr_Format(PyExc_ValueError, "'%U' must not be negative", key);
+    return false;
+  }
+  *out = static_cast<std::uint64_t>(number);
+  return true;
+}
+
+}  // namespace
+
+bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.zerocopysend";
+  http::Exchange& exchange = *cycle->exchange;
+  if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
+  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
+  if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);
+  PyObject* file = get(event, names.file);
+  if (file == nullptr) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.zerocopysend needs 'file'");
+    return false;
+  }
+  const int descriptor = PyObject_AsFileDescriptor(file);
+  if (descriptor < 0) return false;
+  const int more = get_bool(event, names.more_body, 0);
+  bool has_offset = false, has_count = false;
+  std::uint64_t offset = 0, count = 0;
+  if (more < 0 || !get_size(event, names.offset, &has_offset, &offset) || !get_size(event, names.count, &has_count, &count)) return false;
+  if (!has_offset) {  // from where the file stands; it then stands behind what is sent
+    PyRef position = PyLong_Check(file) ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(), "lseek", "Oii", file, 0, 1))
+                                        : PyRef::steal(PyObject_CallMethod(file, "tell", nullptr));
+    if (!position) return false;
+    const long long at = PyLong_AsLongLong(position.get());
+    if (at < 0) return false;
+    offset = static_cast<std::uint64_t>(at);
+  }
+  auto duplicate = platform::duplicate_file(static_cast<platform::NativeFile>(descriptor));
+  if (!duplicate) {
+    errno = duplicate.error().os_error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  auto info = platform::stat_file(*duplicate);
+  if (!info || !info->regular) {
+    platform::close_file(*duplicate);
+    PyErr_SetString(PyExc_ValueError, "http.response.zerocopysend needs a regular file");
+    return false;
+  }
+  const std::uint64_t rest = info->size > offset ? info->size - offset : 0;
+  if (has_count && count > rest) {
+    platform::close_file(*duplicate);
+    PyErr_Format(PyExc_ValueError, "http.response.zerocopysend: the file has %llu bytes after offset %llu, fewer than 'count' %llu",
+                 static_cast<unsigned long long>(rest), static_cast<unsigned long long>(offset), static_cast<unsigned long long>(count));
+    return false;
+  }
+  if (!has_count) count = rest;
+  if (!has_offset) {
+    const auto end = static_cast<long long>(offset + count);
+    PyRef moved = PyLong_Check(file) ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(), "lseek", "OLi", file, end, 0))
+                                     : PyRef::steal(PyObject_CallMethod(file, "seek", "L", end));
+    if (!moved) {
+      platform::close_file(*duplicate);
+      return false;
+    }
+  }
+  return write_opened_file(cycle, *duplicate, offset, count, more == 0);
+}
+
+}  // namespace pyre::asgi

@@ -1,0 +1,299 @@
+#include "asgi/send.h"
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "asgi/coroutine_like.h"
+#include "asgi/dispatcher.h"
+#include "asgi/freelist.h"
+#include "asgi/interned.h"
+#include "asgi/response_event.h"
+#include "net/file_pool.h"
+
+namespace pyre::asgi {
+
+namespace {
+
+struct Send {
+  PyObject ob_base;
+  vectorcallfunc vectorcall;
+  HttpCycle* cycle;
+};
+
+// Returned when nothing is to be waited for: one object for all.
+struct SendDone {
+  PyObject ob_base;
+};
+
+// The opening of a path, shared by the awaitable and the file pool: the last of the two to let go deletes it.
+struct PathOpen : net::FilePool::OpenRequest {
+  explicit PathOpen(HttpCycle* c) noexcept : OpenRequest(delivered), cycle(c) {}
+  HttpCycle* cycle;  // null when the awaitable has gone
+  bool completed = false;
+  static void delivered(net::Letter& letter) noexcept;
+};
+
+struct SendWait {
+  PyObject ob_base;
+  HttpCycle* cycle;  // null when it is over
+  Waiter* waiter;
+  PathOpen* path;
+};
+
+PyTypeObject send_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
+PyTypeObject done_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
+PyTypeObject wait_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
+Freelist<Send> send_freelist;
+Freelist<SendWait> wait_freelist;
+PyObject* send_done = nullptr;
+
+PySendResult done_step(SendDone*, PyObject*, PyObject** result) noexcept {
+  *result = Py_NewRef(Py_None);
+  return PYGEN_RETURN;
+}
+void done_stop(SendDone*) noexcept {}
+using Done = CoroutineLike<SendDone, done_step, done_stop>;
+
+// On the loop's thread, without the GIL.
+void PathOpen::delivered(net::Letter& letter) noexcept {
+  auto& self = static_cast<PathOpen&>(letter);
+  self.completed = true;
+  if (self.cycle == nullptr) {
+    if (self.file != platform::no_file) platform::close_file(self.file);
+    delete &self;
+    return;
+  }
+  self.cycle->path_opened = true;
+  if (self.cycle->exchange != nullptr && self.cycle->dispatcher != nullptr) self.cycle->dispatcher->wake_later(*self.cycle->exchange);
+}
+
+void drop_path(SendWait* self) noexcept {
+  PathOpen* path = std::exchange(self->path, nullptr);
+  if (path == nullptr) return;
+  if (!path->completed) {
+    path->cycle = nullptr;
+    return;
+  }
+  if (path->file != platform::no_file) platform::close_file(path->file);
+  delete path;
+}
+
+void wait_stop(SendWait* self) noexcept {
+  if (self->cycle != nullptr && self->waiter != nullptr) remove_waiter(self->cycle->send_waiters, self->waiter);
+  Py_CLEAR(self->waiter);
+  drop_path(self);
+  Py_CLEAR(self->cycle);
+}
+
+// The path is open, or could not be opened: queues the file. False with an exception set.
+bool use_path(SendWait* self) noexcept {
+  self->cycle->path_opened = false;
+  PathOpen* path = self->path;
+  if (path->error.code != platform::Errc::ok) {
+    errno = path->error.os_error;
+    PyErr_SetFromErrnoWithFilename(PyExc_OSError, path->path.c_str());
+    drop_path(self);
+    return false;
+  }
+  if (!path->info.regular) {
+    errno = EINVAL;
+    PyErr_Format(PyExc_OSError, "http.response.pathsend: not a regular file: '%s'", path->path.c_str());
+    drop_path(self);
+    return false;
+  }
+  const platform::NativeFile file = std::exchange(path->file, platform::no_file);
+  const std::uint64_t size = path->info.size;
+  drop_path(self);
+  return write_opened_file(self->cycle, file, 0, size, true);
+}
+
+PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
+  *result = nullptr;
+  if (self->cycle == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited send()");
+    return PYGEN_ERROR;
+  }
+  if (self->waiter != nullptr) {
+    remove_waiter(self->cycle->send_waiters, self->waiter);
+    Py_CLEAR(self->waiter);
+  }
+  if (self->path != nullptr && self->path->completed && !use_path(self)) {
+    wait_stop(self);
+    return PYGEN_ERROR;
+  }
+  http::Exchange* exchange = self->cycle->exchange;
+  if (exchange != nullptr && exchange->dead()) {
+    raise_outcome(http::Outcome::dead, "");
+    wait_stop(self);
+    return PYGEN_ERROR;
+  }
+  if (exchange == nullptr || (self->path == nullptr && !exchange->should_wait())) {
+    wait_stop(self);
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+  }
+  self->waiter = add_waiter(self->cycle, self->cycle->send_waiters);
+  if (self->waiter == nullptr) return PYGEN_ERROR;
+  *result = Py_NewRef(reinterpret_cast<PyObject*>(self->waiter));
+  return PYGEN_NEXT;
+}
+using Wait = CoroutineLike<SendWait, wait_step, wait_stop>;
+
+void wait_dealloc(PyObject* object) noexcept {
+  auto* self = reinterpret_cast<SendWait*>(object);
+  wait_stop(self);
+  wait_freelist.give(self);
+}
+
+PyObject* new_wait(HttpCycle* cycle, PathOpen* path) noexcept {
+  SendWait* self = wait_freelist.take(wait_type);
+  if (self == nullptr) return nullptr;
+  self->cycle = reinterpret_cast<HttpCycle*>(Py_NewRef(reinterpret_cast<PyObject*>(cycle)));
+  self->waiter = nullptr;
+  self->path = path;
+  return reinterpret_cast<PyObject*>(self);
+}
+
+PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.pathsend";
+  http::Exchange& exchange = *cycle->exchange;
+  http::Outcome outcome = http::Outcome::ok;
+  if (exchange.dead()) outcome = http::Outcome::dead;
+  else if (exchange.complete()) outcome = http::Outcome::already_complete;
+  else if (!exchange.started()) outcome = http::Outcome::not_started;
+  if (outcome != http::Outcome::ok) {
+    raise_outcome(outcome, kEvent);
+    return nullptr;
+  }
+  PyRef key = PyRef::steal(PyUnicode_FromString("path"));
+  PyObject* value = key ? PyDict_GetItemWithError(event, key.get()) : nullptr;
+  if (value == nullptr) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.pathsend needs 'path'");
+    return nullptr;
+  }
+  PyObject* encoded = nullptr;  // str or PathLike -> bytes in the filesystem encoding, without NUL
+  if (PyUnicode_FSConverter(value, &encoded) == 0) return nullptr;
+  PyRef holder = PyRef::steal(encoded);
+  auto* path = new (std::nothrow) PathOpen(cycle);
+  if (path == nullptr) return PyErr_NoMemory();
+  path->path.assign(PyBytes_AS_STRING(encoded), static_cast<std::size_t>(PyBytes_GET_SIZE(encoded)));
+  net::Loop& loop = cycle->dispatcher->net_loop();
+  if (loop.files().submit(loop, *path) != platform::Errc::ok) {
+    delete path;
+    errno = EAGAIN;
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  PyObject* wait = new_wait(cycle, path);
+  if (wait == nullptr) path->cycle = nullptr;
+  return wait;
+}
+
+bool same_text(PyObject* text, std::string_view expected) noexcept {
+  return PyUnicode_GET_LENGTH(text) == static_cast<Py_ssize_t>(expected.size()) && PyUnicode_IS_COMPACT_ASCII(text) &&
+         std::memcmp(PyUnicode_DATA(text), expected.data(), expected.size()) == 0;
+}
+
+PyObject* dispatch(HttpCycle* cycle, PyObject* event) noexcept {
+  PyObject* type = PyDict_GetItemWithError(event, names.type);
+  if (type == nullptr || !PyUnicode_Check(type)) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "an ASGI event needs a str 'type'");
+    return nullptr;
+  }
+  if (cycle->exchange == nullptr) {
+    PyErr_Format(PyExc_RuntimeError, "Unexpected ASGI message '%U' sent, after response already completed.", type);
+    return nullptr;
+  }
+  bool ok = false;
+  if (same_text(type, "http.response.body")) {
+    ok = read_body(cycle, event);
+  } else if (same_text(type, "http.response.start")) {
+    return read_start(cycle, event) ? Py_NewRef(send_done) : nullptr;
+  } else if (same_text(type, "http.response.pathsend")) {
+    return start_path(cycle, event);
+  } else if (same_text(type, "http.response.zerocopysend")) {
+    ok = read_zerocopysend(cycle, event);
+  } else if (same_text(type, "http.response.trailers")) {
+    ok = read_trailers(cycle, event);
+  } else if (same_text(type, "http.response.early_hint")) {
+    ok = read_early_hint(cycle, event);
+  } else {
+    PyErr_Format(PyExc_RuntimeError, "Unexpected ASGI message '%U'.", type);
+    return nullptr;
+  }
+  if (!ok) return nullptr;
+  return cycle->exchange->should_wait() ? new_wait(cycle, nullptr) : Py_NewRef(send_done);
+}
+
+PyObject* call(PyObject* object, PyObject* const* arguments, size_t nargsf, PyObject* keywords) noexcept {
+  HttpCycle* cycle = reinterpret_cast<Send*>(object)->cycle;
+  const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+  if (count + named != 1) {  // send(event) or send(message=event)
+    PyErr_SetString(PyExc_TypeError, "send() takes exactly one event");
+    return nullptr;
+  }
+  if (cycle->dispatcher != nullptr && !cycle->dispatcher->on_loop_thread()) return raise_foreign_thread("send");
+  PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(cycle));  // an event's code (__iter__, fileno) may end the request
+  if (PyDict_Check(arguments[0])) return dispatch(cycle, arguments[0]);
+  PyRef event = PyRef::steal(PyDict_New());
+  if (!event) return nullptr;
+  if (PyDict_Update(event.get(), arguments[0]) != 0) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "an ASGI event must be a dict, not %.100s", Py_TYPE(arguments[0])->tp_name);
+    return nullptr;
+  }
+  return dispatch(cycle, event.get());
+}
+
+void send_dealloc(PyObject* object) noexcept {
+  auto* self = reinterpret_cast<Send*>(object);
+  Py_CLEAR(self->cycle);
+  send_freelist.give(self);
+}
+
+}  // namespace
+
+bool init_send_types() {
+  constexpr unsigned long kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION;
+  Done::fill(done_type);
+  done_type.tp_name = "pyre._core.SendDone";
+  done_type.tp_basicsize = sizeof(SendDone);
+  done_type.tp_flags = kFlags;
+  Wait::fill(wait_type);
+  wait_type.tp_name = "pyre._core.SendWait";
+  wait_type.tp_basicsize = sizeof(SendWait);
+  wait_type.tp_flags = kFlags;
+  wait_type.tp_dealloc = wait_dealloc;
+  send_type.tp_name = "pyre._core.send";
+  send_type.tp_doc = "await send(event): one ASGI event of this request's response.";
+  send_type.tp_basicsize = sizeof(Send);
+  send_type.tp_flags = kFlags | Py_TPFLAGS_HAVE_VECTORCALL;
+  send_type.tp_dealloc = send_dealloc;
+  send_type.tp_call = PyVectorcall_Call;
+  send_type.tp_vectorcall_offset = offsetof(Send, vectorcall);
+  if (PyType_Ready(&done_type) != 0 || PyType_Ready(&wait_type) != 0 || PyType_Ready(&send_type) != 0) return false;
+  send_done = reinterpret_cast<PyObject*>(PyObject_New(SendDone, &done_type));
+  return send_done != nullptr;
+}
+
+PyObject* new_send(HttpCycle* cycle) noexcept {
+  Send* self = send_freelist.take(send_type);
+  if (self == nullptr) return nullptr;
+  self->vectorcall = call;
+  self->cycle = reinterpret_cast<HttpCycle*>(Py_NewRef(reinterpret_cast<PyObject*>(cycle)));
+  return reinterpret_cast<PyObject*>(self);
+}
+
+bool send_ready(const HttpCycle* cycle) noexcept {
+  const http::Exchange* exchange = cycle->exchange;
+  return exchange == nullptr || exchange->dead() || !exchange->should_wait() || cycle->path_opened;
+}
+
+PyObject* raise_foreign_thread(const char* function) noexcept {
+  PyErr_Format(PyExc_RuntimeError, "%s() was called from a thread that is not the event loop's; use asyncio.run_coroutine_threadsafe()",
+               function);
+  return nullptr;
+}
+
+}  // namespace pyre::asgi

@@ -1,0 +1,145 @@
+#include "asgi/task_starter.h"
+
+#include "asgi/interned.h"
+
+namespace pyre::asgi {
+
+namespace {
+
+#if PY_VERSION_HEX < 0x030C0000
+constexpr bool kEager = false;
+#else
+constexpr bool kEager = true;
+#endif
+
+// Stands in for loop.call_soon while a Task is constructed on 3.11: keeps the step it is given.
+struct Capture {
+  PyObject ob_base;
+  vectorcallfunc vectorcall;
+  PyObject* step;
+};
+PyTypeObject capture_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
+Capture* capture = nullptr;
+
+PyObject* capture_call(PyObject* object, PyObject* const* arguments, size_t nargsf, PyObject*) noexcept {
+  auto* self = reinterpret_cast<Capture*>(object);
+  if (PyVectorcall_NARGS(nargsf) != 1 || self->step != nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "asyncio.Task scheduled its first step in an unexpected way");
+    return nullptr;
+  }
+  self->step = Py_NewRef(arguments[0]);
+  Py_RETURN_NONE;
+}
+
+}  // namespace
+
+bool init_task_starter_types() {
+  capture_type.tp_name = "pyre._core.Capture";
+  capture_type.tp_basicsize = sizeof(Capture);
+  capture_type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_VECTORCALL;
+  capture_type.tp_call = PyVectorcall_Call;
+  capture_type.tp_vectorcall_offset = offsetof(Capture, vectorcall);
+  if (PyType_Ready(&capture_type) != 0) return false;
+  capture = PyObject_New(Capture, &capture_type);
+  if (capture == nullptr) return false;
+  capture->vectorcall = capture_call;
+  capture->step = nullptr;
+  return true;
+}
+
+bool TaskStarter::init(PyObject* loop) noexcept {
+  loop_ = PyRef::borrow(loop);
+  PyRef asyncio = PyRef::steal(PyImport_ImportModule("asyncio"));
+  if (!asyncio) return false;
+  task_type_ = PyRef::steal(PyObject_GetAttrString(asyncio.get(), "Task"));
+  base_context_ = PyRef::steal(PyContext_CopyCurrent());
+  keywords_ = PyRef::steal(PyDict_New());
+  if (!task_type_ || !base_context_ || !keywords_) return false;
+  if (PyDict_SetItem(keywords_.get(), names.loop, loop) != 0) return false;
+  if (kEager && PyDict_SetItem(keywords_.get(), names.eager_start, Py_True) != 0) return false;
+  if (!kEager) {
+    loop_dict_ = PyRef::steal(PyObject_GenericGetDict(loop, nullptr));
+    if (!loop_dict_) {  // a loop without an instance dict: its tasks start the ordinary way
+      PyErr_Clear();
+      plain_ = true;
+    }
+  }
+  PyRef globals = PyRef::steal(Py_BuildValue("{s:s}", "__name__", "pyre._core"));
+  if (!globals || PyDict_SetItemString(globals.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return false;
+  PyRef ran = PyRef::steal(PyRun_String("async def asgi_request(cycle):\n    await cycle\n", Py_file_input, globals.get(), globals.get()));
+  if (!ran) return false;
+  await_helper_ = PyRef::borrow(PyDict_GetItemString(globals.get(), "asgi_request"));
+  return refresh();
+}
+
+bool TaskStarter::refresh() noexcept {
+  PyRef factory = PyRef::steal(PyObject_CallMethodNoArgs(loop_.get(), names.get_task_factory));
+  PyRef debug = PyRef::steal(PyObject_CallMethodNoArgs(loop_.get(), names.get_debug));
+  if (!factory || !debug) return false;
+  const int debugging = PyObject_IsTrue(debug.get());
+  if (debugging < 0) return false;
+  plain_ = factory.get() != Py_None || debugging > 0 || (!kEager && !loop_dict_);
+  return true;
+}
+
+PyRef TaskStarter::start_plain(HttpCycle* cycle, PyObject* context) noexcept {
+  PyRef coroutine = PyRef::steal(PyObject_CallOneArg(await_helper_.get(), reinterpret_cast<PyObject*>(cycle)));
+  PyRef method = PyRef::steal(PyObject_GetAttr(loop_.get(), names.create_task));
+  if (!coroutine || !method) return {};
+  static PyObject* keywords = PyTuple_Pack(1, names.context);
+  PyObject* arguments[2] = {coroutine.get(), context};
+  return PyRef::steal(PyObject_Vectorcall(method.get(), arguments, 1, keywords));
+}
+
+PyRef TaskStarter::start_captured(HttpCycle* cycle, PyObject* context) noexcept {
+  PyRef arguments = PyRef::steal(PyTuple_Pack(1, reinterpret_cast<PyObject*>(cycle)));
+  if (!arguments) return {};
+  // Somebody else may have put a call_soon on the instance (instrumentation): it comes back afterwards.
+  PyRef before = PyRef::borrow(PyDict_GetItemWithError(loop_dict_.get(), names.call_soon));
+  if (PyDict_SetItem(loop_dict_.get(), names.call_soon, reinterpret_cast<PyObject*>(capture)) != 0) return {};
+  PyRef task = PyRef::steal(PyObject_Call(task_type_.get(), arguments.get(), keywords_.get()));
+  PyRef pending = task ? PyRef() : take_exception();
+  const int restored = before ? PyDict_SetItem(loop_dict_.get(), names.call_soon, before.get())
+                              : PyDict_DelItem(loop_dict_.get(), names.call_soon);
+  PyRef step = PyRef::steal(std::exchange(capture->step, nullptr));
+  if (pending) {
+    PyErr_Clear();
+    restore_exception(std::move(pending));
+    return {};
+  }
+  if (restored != 0 || !step) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_RuntimeError, "asyncio.Task did not schedule its first step");
+    return {};
+  }
+  if (PyContext_Enter(context) != 0) return {};
+  PyRef result = PyRef::steal(PyObject_CallNoArgs(step.get()));
+  PyRef failed = result ? PyRef() : take_exception();  // KeyboardInterrupt or SystemExit: the task has it, too
+  if (PyContext_Exit(context) != 0) return {};
+  if (failed) {
+    restore_exception(std::move(failed));
+    return {};
+  }
+  return task;
+}
+
+bool TaskStarter::start(HttpCycle* cycle) noexcept {
+  PyRef context = PyRef::steal(PyContext_Copy(base_context_.get()));
+  if (!context) return false;
+  PyRef task;
+  if (plain_) {
+    task = start_plain(cycle, context.get());
+  } else {
+    if (PyDict_SetItem(keywords_.get(), names.context, context.get()) != 0) return false;
+    if (kEager) {
+      PyRef arguments = PyRef::steal(PyTuple_Pack(1, reinterpret_cast<PyObject*>(cycle)));
+      if (arguments) task = PyRef::steal(PyObject_Call(task_type_.get(), arguments.get(), keywords_.get()));
+    } else {
+      task = start_captured(cycle, context.get());
+    }
+  }
+  if (!task) return false;
+  if (!cycle->finished) cycle->task = task.release();
+  return true;
+}
+
+}  // namespace pyre::asgi
