@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "platform/lease.h"
 
@@ -16,6 +15,8 @@ class BufferPool final : public platform::BufferSource {
   // At most `limit` buffers are out at a time (lend() then gives an empty lease); `keep` idle ones are kept for reuse.
   explicit BufferPool(std::uint32_t limit = 1024, std::uint32_t keep = 8) noexcept;
   ~BufferPool();
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
   [[nodiscard]] platform::Lease lend() noexcept override;
   [[nodiscard]] std::uint32_t lent() const noexcept { return lent_; }
   [[nodiscard]] std::uint32_t idle() const noexcept { return idle_; }
@@ -26,8 +27,7 @@ class BufferPool final : public platform::BufferSource {
   std::uint32_t keep_;
   std::uint32_t lent_ = 0;
   std::uint32_t idle_ = 0;
-  // the implementer's: a free list threaded through the buffers, memory from platform/memory.h
-  std::byte* free_ = nullptr;
+  std::byte* free_ = nullptr;  // idle buffers, threaded through their first bytes
 };
 
 }  // namespace pyre::net

@@ -21,17 +21,29 @@ struct Letter {
 
 class Mailbox {
  public:
+  Mailbox() noexcept = default;
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
   void bind(platform::Reactor& reactor) noexcept { reactor_ = &reactor; }
   // Any thread. FIFO per sender.
   void post(Letter& letter) noexcept;
   // The loop's thread: delivers what is there now, at most `limit`. The wake flag is cleared before the queue is drained, so that a
   // letter posted meanwhile wakes again.
   std::size_t deliver(std::size_t limit = 1024) noexcept;
+  // The loop's thread: nothing can be delivered now. (A letter whose sender is inside post() wakes the reactor itself.)
   [[nodiscard]] bool empty() const noexcept;
 
  private:
+  void push(Letter& letter) noexcept;
+  [[nodiscard]] Letter* pop() noexcept;
+
   platform::Reactor* reactor_ = nullptr;
-  // the implementer's
+  // Vyukov's intrusive queue: senders swap themselves in at the newest end, then link their predecessor to themselves. Between the
+  // two steps the list has a gap; what lies behind it is delivered later, and its sender wakes us when the gap is closed.
+  alignas(64) std::atomic<Letter*> newest_{&stub_};
+  std::atomic<bool> awake_{false};  // a wake was sent and deliver() has not begun since
+  alignas(64) Letter* oldest_ = &stub_;
+  Letter stub_{nullptr};
 };
 
 }  // namespace pyre::net

@@ -5,6 +5,7 @@
 // writes nothing any more, and waits for close().
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "net/loop.h"
@@ -13,13 +14,14 @@
 
 namespace pyre::net {
 
-// Called only inside Loop::run_once()/flush(), never from inside a Stream call. Any of them may call close().
+// Called only inside Loop::run_once(), never from inside a Stream call or flush(). Any of them may call close().
 class StreamEvents {
  public:
   // Bytes came. The callee may move the lease away to keep the bytes; else they are gone afterwards. Called again as
   // long as reading() is on.
   virtual void on_data(platform::Lease& data) noexcept = 0;
-  virtual void on_end() noexcept = 0;                        // FIN: no more data will come; writing still works
+  // FIN: no more data will come; writing still works. Reported also while reading is off (all bytes before it were delivered).
+  virtual void on_end() noexcept = 0;
   virtual void on_error(platform::Result result) noexcept = 0;  // dead: at most once; nothing but on_closed follows
   // Bytes left for the kernel since the last call (once per completed send op, so every <= 256 KiB); the output queue may be empty now. Not called
   // for each partial progress: for a write time-out compare progress().
@@ -30,10 +32,31 @@ class StreamEvents {
   ~StreamEvents() = default;
 };
 
-class Stream {
+// The operations are bases, so that an op that is done leads back to its stream by a cast. What is left of SendOp's last line holds the
+// stream's small state.
+struct StreamRecv : platform::RecvOp {};
+struct StreamClose : platform::Op {};
+struct StreamSend : platform::SendOp {
+  enum class State : std::uint8_t { fresh, open, closing, closed };
+  struct Bits {
+    bool dead : 1 = false;
+    bool reading : 1 = false;
+    bool ended : 1 = false;        // FIN received
+    bool finishing : 1 = false;    // FIN wanted
+    bool finished : 1 = false;     // FIN sent
+    bool listed : 1 = false;       // on one of the loop's lists of readers
+    bool close_done : 1 = false;
+    bool broken : 1 = false;       // out of memory: on_error is due
+  };
+  State state = State::fresh;
+  Bits flags;
+  platform::NativeSocket native = platform::no_socket;
+};
+
+class Stream : private FlushLink, private StreamRecv, private StreamSend, private StreamClose {
  public:
   static constexpr std::uint64_t kMaxSendBytes = 256 * 1024;  // one send op; SendOp::progress shows its steps
-  static constexpr std::size_t kMaxPieces = 64;               // iovecs in one gathered send (kept in the loop, not in the stream:
+  static constexpr std::size_t kMaxPieces = SendFrame::kPieces;  // iovecs in one gathered send (kept in the loop, not in the stream:
                                                               // an idle stream must be small)
   Stream(Loop& loop, StreamEvents& events) noexcept;
   ~Stream();  // closed, or never opened
@@ -45,8 +68,8 @@ class Stream {
 
   // Reading is off after open(). Turning it off lets a recv that is in flight finish: its bytes are kept, and delivered when reading is on again.
   void set_reading(bool on) noexcept;
-  [[nodiscard]] bool reading() const noexcept;
-  [[nodiscard]] bool ended() const noexcept;  // FIN was received
+  [[nodiscard]] bool reading() const noexcept { return StreamSend::flags.reading; }
+  [[nodiscard]] bool ended() const noexcept { return StreamSend::flags.ended; }  // FIN was received
 
   [[nodiscard]] OutputQueue& output() noexcept { return output_; }
   [[nodiscard]] const OutputQueue& output() const noexcept { return output_; }
@@ -60,15 +83,39 @@ class Stream {
   // Discards the output, ends everything, then on_closed. Idempotent. `abort`: RST instead of FIN (SO_LINGER 0), so that the peer can tell a cut from
   // an end.
   void close(bool abort = false) noexcept;
-  [[nodiscard]] bool is_open() const noexcept;  // neither dead nor closing
+  [[nodiscard]] bool is_open() const noexcept {  // neither dead nor closing
+    return StreamSend::state == State::open && !StreamSend::flags.dead;
+  }
   [[nodiscard]] Loop& loop() noexcept { return loop_; }
 
  private:
   friend class Loop;
+  struct FileSend;
+
+  [[nodiscard]] Bits& bits() noexcept { return StreamSend::flags; }
+  [[nodiscard]] bool sending() const noexcept;  // an op is in flight, or the file pool reads ahead for us: the output must stay
+  void receive() noexcept;
+  void deliver(platform::Lease& bytes) noexcept;
+  void deliver_kept() noexcept;
+  void flush_now() noexcept;
+  void send_memory() noexcept;
+  void send_file() noexcept;
+  [[nodiscard]] bool read_ahead(const OutputQueue::FileRange& range) noexcept;
+  void on_received(platform::Result result) noexcept;
+  void on_taken(platform::Result result) noexcept;
+  void finish_close() noexcept;
+  void fail(platform::Result result) noexcept;
+
   Loop& loop_;
   StreamEvents& events_;
   OutputQueue output_;
-  // the implementer's
+  platform::Socket* socket_ = nullptr;
+  Stream* next_reader_ = nullptr;     // the loop's lists of readers
+  SendFrame* frame_ = nullptr;        // only while a send of many pieces is in flight
+  FileSend* file_send_ = nullptr;     // only while files are sent
+  std::uint64_t taken_ = 0;           // by ops that are done
+  std::array<platform::ConstBytes, 2> pieces_{};  // a head and a body need no frame
 };
+static_assert(sizeof(void*) > 8 || sizeof(platform::NativeSocket) > 4 || sizeof(Stream) <= 400, "ten thousand idle streams count");
 
 }  // namespace pyre::net

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "platform/op.h"
@@ -35,8 +36,8 @@ class Timer {
   TimerWheel* wheel_ = nullptr;  // null when not linked
   Expired expired_;
   TimePoint deadline_ = TimePoint::max();
-  std::int64_t filed_tick_ = 0;  // the tick of the slot where it is linked; <= the deadline's tick
-  friend struct TimerSlot;
+  TimePoint comes_up_{};       // when the slot where it is linked is looked at; not after the deadline, rounded up to a tick
+  std::uint16_t list_ = 0;     // that slot
 };
 
 class TimerWheel {
@@ -48,21 +49,40 @@ class TimerWheel {
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
 
-  // Fires once, at `deadline` or up to one tick later. Setting again moves it.
+  // Fires once, at `deadline` or up to one tick later; a deadline that has passed fires in the next advance(), never in the one
+  // that is running. Setting again moves it. TimePoint::max() is clear().
   void set(Timer& timer, TimePoint deadline) noexcept;
   // Does not fire any more. The entry may stay linked (lazily) until its slot comes up or it is destroyed.
   void clear(Timer& timer) noexcept;
-  // Runs every timer whose deadline is <= now. Callbacks may set and clear any timer, and destroy their own.
-  // Returns how many fired.
-  std::size_t advance(TimePoint now) noexcept;
+  // Runs every timer whose deadline, rounded up to a tick, is <= now, in the order of the ticks (any order within one); at most
+  // `limit` of them, the rest is due at once then. Callbacks may set, clear and destroy any timer, their own included, but must not
+  // call advance(). Returns how many fired.
+  std::size_t advance(TimePoint now, std::size_t limit = SIZE_MAX) noexcept;
   // The earliest time at which advance() could have work: exact or early (a lazily moved entry), never late.
   // TimePoint::max() if the wheel is empty. O(1) when nothing changed.
   [[nodiscard]] TimePoint next_due() noexcept;
   [[nodiscard]] std::size_t size() const noexcept { return size_; }  // linked entries
 
  private:
-  // the implementer's
+  friend class Timer;
+  static constexpr unsigned kLevels = 4;  // of 64 slots: 4 s, 4.4 min, 4.7 h and 12 days; what is later waits in the last slot
+  static constexpr unsigned kSlotBits = 6;
+  static constexpr unsigned kSlots = 1U << kSlotBits;
+  static constexpr std::uint16_t kOverdue = kLevels * kSlots;  // set in the past: for the next advance()
+  static constexpr std::uint16_t kFiring = kOverdue + 1;       // came up: being fired or filed again
+
+  [[nodiscard]] TimePoint time_of(std::int64_t tick) const noexcept { return origin_ + tick * kTick; }
+  [[nodiscard]] std::int64_t next_tick() const noexcept;
+  void file(Timer& timer) noexcept;
+  void link(Timer& timer, std::uint16_t list) noexcept;
+  void unlink(Timer& timer) noexcept;
+  void collect(std::uint16_t list) noexcept;  // moves a whole list to kFiring
+
+  TimePoint origin_;
+  std::int64_t current_ = 0;  // every tick up to this one has been looked at
   std::size_t size_ = 0;
+  std::array<std::uint64_t, kLevels> occupied_{};  // a bit for each slot that holds a timer
+  std::array<Timer*, kFiring + 1> lists_{};
 };
 
 }  // namespace pyre::net
