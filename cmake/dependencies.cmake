@@ -1,9 +1,11 @@
-# Third-party libraries: the system's or the package manager's first, else the upstream release, checked against its SHA-256.
-# Each one can be replaced by a local source folder with -DFETCHCONTENT_SOURCE_DIR_<NAME>=<path> (LLHTTP, MIMALLOC, GOOGLETEST,
-# ONETBB, PYBIND11), which comes before everything else; nothing is ever copied into this repository.
+# Third-party libraries: the system's or the package manager's first, else the upstream release, checked against its
+# SHA-256. Each one can be replaced by a local source folder with -DFETCHCONTENT_SOURCE_DIR_<NAME>=<path> (LLHTTP,
+# MIMALLOC, GOOGLETEST, ONETBB, PYBIND11), which comes before everything else; nothing is ever copied into this
+# repository.
 include(FetchContent)
 
-# Sub-projects with an old cmake_minimum_required honour our normal variables (CMP0077) and link-time optimisation (CMP0069).
+# Sub-projects with an old cmake_minimum_required honour our normal variables (CMP0077) and link-time optimisation
+# (CMP0069).
 set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
 set(CMAKE_POLICY_DEFAULT_CMP0069 NEW)
 set(FETCHCONTENT_QUIET ON)
@@ -16,7 +18,7 @@ foreach(name mimalloc onetbb)
   endif()
 endforeach()
 
-# --- llhttp: the HTTP/1.1 tokenizer; src/http/request_parser.cpp is its only user. -> llhttp::llhttp --------------------------
+# --- llhttp: the HTTP/1.1 tokenizer; src/http/request_parser.cpp is its only user. -> llhttp::llhttp ------------------
 # Its three C files are compiled here wherever they can be had as source: then they get our optimisation flags and LTO.
 FetchContent_Declare(llhttp
   URL https://github.com/nodejs/llhttp/archive/refs/tags/release/v9.2.1.tar.gz
@@ -53,9 +55,10 @@ else()
   endif()
 endif()
 
-# --- mimalloc: the allocator of src/platform/memory.cpp. -> pyre_mimalloc (always there; PYRE_HAVE_MIMALLOC says what is in it) --
-# Never a shared library and never with the malloc override: with it, operator new of our module would bind to mimalloc while
-# malloc stays the C library's, and the next pybind11 module that is imported crashes, as pybind11 shares its internals.
+# --- mimalloc: the allocator of src/platform/memory.cpp. -> pyre_mimalloc (always there; PYRE_HAVE_MIMALLOC says what i
+# Never a shared library and never with the malloc override: with it, operator new of our module would bind to
+# mimalloc while malloc stays the C library's, and the next pybind11 module that is imported crashes, as pybind11
+# shares its internals.
 set(PYRE_MIMALLOC_URL https://github.com/microsoft/mimalloc/archive/refs/tags/v2.2.4.tar.gz)
 set(PYRE_MIMALLOC_SHA256 754a98de5e2912fddbeaf24830f982b4540992f1bab4a0a8796ee118e0752bda)
 
@@ -64,7 +67,8 @@ function(pyre_overrides_malloc target result)
   set(${result} ON PARENT_SCOPE)
   get_target_property(archive ${target} LOCATION)
   if(CMAKE_NM AND archive MATCHES "\\.a$")
-    execute_process(COMMAND "${CMAKE_NM}" --defined-only "${archive}" OUTPUT_VARIABLE symbols RESULT_VARIABLE failed ERROR_QUIET)
+    execute_process(COMMAND "${CMAKE_NM}" --defined-only "${archive}"
+      OUTPUT_VARIABLE symbols RESULT_VARIABLE failed ERROR_QUIET)
     if(NOT failed AND NOT symbols MATCHES " [TWV] (malloc|free|_Znwm)\n")
       set(${result} OFF PARENT_SCOPE)
     endif()
@@ -94,13 +98,17 @@ function(pyre_find_mimalloc)
 
   set(source "")
   if(NOT FETCHCONTENT_SOURCE_DIR_MIMALLOC)
-    # Downloaded by hand, since FetchContent would stop the build where AUTO may go on without. A failure is remembered in the cache.
+    # Downloaded by hand, since FetchContent would stop the build where AUTO may go on without. A failure is
+    # remembered in the cache.
     set(archive "${CMAKE_BINARY_DIR}/mimalloc.tar.gz")
     set(have "")
     if(EXISTS "${archive}")
       file(SHA256 "${archive}" have)
     endif()
-    if(NOT have STREQUAL PYRE_MIMALLOC_SHA256 AND (PYRE_MIMALLOC STREQUAL "ON" OR NOT PYRE_MIMALLOC_UNREACHABLE) AND NOT taken)
+    if(PYRE_MIMALLOC STREQUAL "ON")
+      unset(PYRE_MIMALLOC_UNREACHABLE CACHE)
+    endif()
+    if(NOT have STREQUAL PYRE_MIMALLOC_SHA256 AND NOT PYRE_MIMALLOC_UNREACHABLE AND NOT taken)
       message(STATUS "pyre: fetching mimalloc")
       file(DOWNLOAD "${PYRE_MIMALLOC_URL}" "${archive}" STATUS status INACTIVITY_TIMEOUT 10 TIMEOUT 60)
       list(GET status 0 failed)
@@ -114,7 +122,8 @@ function(pyre_find_mimalloc)
       set(source URL "${archive}" URL_HASH "SHA256=${PYRE_MIMALLOC_SHA256}" DOWNLOAD_EXTRACT_TIMESTAMP OFF)
     else()
       if(PYRE_MIMALLOC STREQUAL "ON")
-        message(FATAL_ERROR "pyre: PYRE_MIMALLOC=ON, but no usable mimalloc: pass -DFETCHCONTENT_SOURCE_DIR_MIMALLOC=<source folder>")
+        message(FATAL_ERROR "pyre: PYRE_MIMALLOC=ON, but no usable mimalloc was found: "
+          "pass -DFETCHCONTENT_SOURCE_DIR_MIMALLOC=<source folder>")
       endif()
       return()
     endif()
@@ -142,8 +151,10 @@ else()
   message(STATUS "pyre: no mimalloc (PYRE_MIMALLOC=${PYRE_MIMALLOC}): the core allocates with malloc")
 endif()
 
-# --- oneTBB: for src/net/offload only. Optional until that links it; then it is TBB::tbb. 2021.8 is the newest that mingw 12 builds.
-# The content is called onetbb: FetchContent would set TBB_DIR for one called TBB, and oneTBB then takes itself for installed.
+# --- oneTBB: for src/net/offload only. Optional until that links it; then it is TBB::tbb. -------------------------------
+# 2021.8 is the newest that mingw 12 builds.
+# The content is called onetbb: FetchContent would set TBB_DIR for one called TBB, and oneTBB then takes itself for
+# installed.
 FetchContent_Declare(onetbb
   URL https://github.com/oneapi-src/oneTBB/archive/refs/tags/v2021.12.0.tar.gz
   URL_HASH SHA256=c7bb7aa69c254d91b8f0041a71c5bcc3936acb64408a1719aec0b2b7639dd84f
@@ -169,7 +180,7 @@ elseif(NOT PYRE_SANITIZE STREQUAL "thread")
   endif()
 endif()
 
-# --- Python and pybind11: for src/asgi and the bind_* files. pybind11 is a Python package, in the build environment or the venv. --
+# --- Python and pybind11: for src/asgi and the bind_* files. pybind11 is a Python package, in the build environment or
 if(PYRE_BUILD_PYTHON)
   if(NOT PYRE_IS_WHEEL AND NOT Python_EXECUTABLE AND EXISTS "${PROJECT_SOURCE_DIR}/.venv/bin/python")
     set(Python_EXECUTABLE "${PROJECT_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "")
@@ -196,7 +207,7 @@ if(PYRE_BUILD_PYTHON)
   message(STATUS "pyre: Python ${Python_VERSION} (${Python_EXECUTABLE}), pybind11 ${pybind11_VERSION}")
 endif()
 
-# --- GoogleTest: for the C++ tests. -> GTest::gtest, GTest::gtest_main -----------------------------------------------------------
+# --- GoogleTest: for the C++ tests. -> GTest::gtest, GTest::gtest_main ------------------------------------------------
 if(PYRE_BUILD_TESTS)
   if(NOT FETCHCONTENT_SOURCE_DIR_GOOGLETEST)
     find_package(GTest QUIET)

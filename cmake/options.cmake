@@ -1,4 +1,5 @@
-# pyre_options: the compiler flags of every target that is ours, as one interface target. Third-party code is built without it.
+# pyre_options: the compiler flags of every target that is ours, as one interface target. Third-party code is built
+# without it.
 include(CheckCXXCompilerFlag)
 include(CheckIPOSupported)
 
@@ -12,7 +13,8 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
-# The reactor and the parser are hot enough for -O3 to show (CMake's default for Release is -O3, too; said here so that it stays).
+# The reactor and the parser are hot enough for -O3 to show (CMake's default for Release is -O3, too; said here so
+# that it stays).
 if(NOT MSVC)
   set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
   set(CMAKE_C_FLAGS_RELEASE "-O3 -DNDEBUG")
@@ -40,7 +42,8 @@ else()
   target_compile_options(pyre_options INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wundef
     -fvisibility=hidden -fno-plt)
-  # RecvOp{...} and friends leave members to their default initialisers on purpose; -Wextra would ask for every one of them.
+  # RecvOp{...} and friends leave members to their default initialisers on purpose; -Wextra would ask for every one of
+  # them.
   target_compile_options(pyre_options INTERFACE -Wno-missing-field-initializers)
   if(PYRE_WERROR)
     target_compile_options(pyre_options INTERFACE -Werror)
@@ -55,7 +58,8 @@ else()
 endif()
 
 if(PYRE_SANITIZE)
-  # For everything in the build, third-party sources included: TSan reports races on the uninstrumented half of a handshake.
+  # For everything in the build, third-party sources included: TSan reports races on the uninstrumented half of a
+  # handshake.
   add_compile_options(-fsanitize=${PYRE_SANITIZE} -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${PYRE_SANITIZE})
   if(PYRE_SANITIZE MATCHES "undefined")

@@ -1,6 +1,6 @@
 # Where the built _core goes. A wheel installs it (src/asgi/CMakeLists.txt). Else either python/pyre of the source tree
-# (PYRE_DEV_INSTALL, the release preset), or <build>/python/pyre, where the package's files are linked in beside it: that lets the
-# debug and sanitizer builds have a module of their own, used with PYTHONPATH=<build>/python.
+# (PYRE_DEV_INSTALL, the release preset), or <build>/python/pyre, where the package's files are linked in beside it:
+# that lets the debug and sanitizer builds have a module of their own, used with PYTHONPATH=<build>/python.
 if(NOT PYRE_IS_WHEEL)
   if(PYRE_DEV_INSTALL)
     set(PYRE_PYTHON_DIR "${PROJECT_SOURCE_DIR}/python")

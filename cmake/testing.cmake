@@ -1,6 +1,6 @@
-# pyre_add_test(<name> SOURCES <files> [LIBS <targets>] [LABELS <labels>] [TIMEOUT <seconds>]): a GoogleTest program, each of its
-# tests registered with ctest under its own name. The time-out is a guard against hanging, not an expectation: sanitizer builds on a
-# busy two-core machine are 20 times slower than a release build on an idle one.
+# pyre_add_test(<name> SOURCES <files> [LIBS <targets>] [LABELS <labels>] [TIMEOUT <seconds>]): a GoogleTest program,
+# each of its tests registered with ctest under its own name. The time-out is a guard against hanging, not an
+# expectation: sanitizer builds on a busy two-core machine are 20 times slower than a release build on an idle one.
 include(GoogleTest)
 
 function(pyre_add_test name)
@@ -15,8 +15,11 @@ function(pyre_add_test name)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(${name} PRIVATE pyre_options ${arg_LIBS} GTest::gtest GTest::gtest_main)
   # A test is linked often and run once.
-  set_target_properties(${name} PROPERTIES INTERPROCEDURAL_OPTIMIZATION OFF RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
-  # PRE_TEST: the list is taken when ctest starts, so that a test program that crashes at start fails the tests and not the build.
+  set_target_properties(${name} PROPERTIES
+    INTERPROCEDURAL_OPTIMIZATION OFF
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  # PRE_TEST: the list is taken when ctest starts, so that a test program that crashes at start fails the tests and
+  # not the build.
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60

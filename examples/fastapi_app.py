@@ -1,4 +1,4 @@
-"""The sample that ./scripts/serve serves: a small FastAPI application with an async and a sync endpoint, a body and a stream."""
+"""The sample that ./scripts/serve serves: FastAPI with an async and a sync endpoint, a body and a stream."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The smallest ASGI 3 application: what the server itself costs, without a framework. Serve it with ``pyre examples.raw_app:app``."""
+"""A bare ASGI 3 application, to see what the server itself costs. Serve it with ``pyre examples.raw_app:app``."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

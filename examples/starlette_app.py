@@ -1,4 +1,4 @@
-"""A Starlette application: JSON, a path parameter, a file (sent by the kernel through ``http.response.pathsend``), lifespan state."""
+"""Starlette: JSON, a path parameter, lifespan state, and a file that the kernel sends (``http.response.pathsend``)."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,4 +1,5 @@
-# Shared by the scripts in this folder (sourced by bash, not run). Everything here can be repeated: what is there already is left alone.
+# Shared by the scripts in this folder (sourced by bash, not run). Everything here can be repeated: what is there
+# already is left alone.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 DEPS="$ROOT/build/deps"                              # third-party sources; CMake looks here first
@@ -34,8 +35,9 @@ need_packages() {
     as_root apt-get -q=2 update
   fi
   local install=(apt-get -q=2 -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --no-install-recommends)
-  as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${missing[@]}" >/dev/null ||
-    { as_root apt-get -q=2 update && as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${missing[@]}" >/dev/null; }
+  export DEBIAN_FRONTEND=noninteractive
+  as_root "${install[@]}" "${missing[@]}" >/dev/null ||
+    { as_root apt-get -q=2 update && as_root "${install[@]}" "${missing[@]}" >/dev/null; }
 }
 
 # need_python_packages <venv> <base python> <file in requirements/>...: a venv that has what the files ask for.
@@ -75,8 +77,9 @@ PY
   die "no Python 3.11 or newer with venv and headers found (Debian: python3-venv python3-dev)"
 }
 
-# need_apt_source <package> <file name of the original archive> <sha256> <name under build/deps>: a source package's original
-# archive through apt, whatever deb-src lines the machine has, unpacked. Fails quietly: the caller knows what to do without.
+# need_apt_source <package> <file name of the original archive> <sha256> <name under build/deps>: a source package's
+# original archive through apt, whatever deb-src lines the machine has, unpacked. Fails quietly: the caller knows what
+# to do without.
 need_apt_source() {
   local package="$1" archive="$2" sha256="$3" target="$DEPS/$4" work entries
   [ ! -e "$target/CMakeLists.txt" ] || return 0
@@ -93,10 +96,13 @@ need_apt_source() {
     if [ -e /etc/apt/sources.list.d/debian.sources ]; then
       sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$entries/debian.sources"
     fi
-    local options=(-q=2 -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$entries" -o "Dir::State::Lists=$work/lists"
-      -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)")
-    (cd "$work" && apt-get "${options[@]}" update && apt-get "${options[@]}" --download-only source "$package") >"$work/log" 2>&1 ||
-      { cat "$work/log" >&2; }
+    local options=(-q=2 -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$entries"
+      -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)")
+    (
+      cd "$work"
+      apt-get "${options[@]}" update
+      apt-get "${options[@]}" --download-only source "$package"
+    ) >"$work/log" 2>&1 || cat "$work/log" >&2
     if ! echo "$sha256  $work/$archive" | sha256sum --check --status 2>/dev/null; then
       rm -rf "$work"
       return 1

@@ -1,0 +1,424 @@
+"""Runs the test jobs: builds what each needs, runs its steps, counts. ./scripts/test calls it on a machine that is set up.
+
+Two steps run at a time, since half of them wait for sockets; builds run one at a time, each on every core, beside the
+steps of what is built already. Each step writes a log into build/test. Its tests are counted from the JUnit file that
+ctest and pytest write; a step without one (a linter, a fuzzer) counts as one test, and so does each sanitizer report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+RESULTS = BUILD / "test"
+PYTHON = sys.executable
+CORES = os.cpu_count() or 2
+SLOTS = int(os.environ.get("PYRE_TEST_SLOTS", "2"))
+STEP_LIMIT_S = 45 * 60  # only against hanging; the longest step takes a few minutes
+FUZZ_S = int(os.environ.get("PYRE_FUZZ_S", "60"))
+TAIL_LINES = 60  # of a failed step's log, on the terminal
+
+
+@dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __iadd__(self, other: Count) -> Self:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        return self
+
+
+@dataclass
+class Step:
+    """One command. ``junit``: it writes RESULTS/<name>.xml. ``reports``: where sanitizers leave theirs."""
+
+    name: str
+    command: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    junit: bool = False
+    reports: Path | None = None
+
+
+@dataclass
+class Job:
+    """``builds``: commands that run first, in order, one build at a time in the whole run."""
+
+    name: str
+    about: str
+    builds: list[list[str]]
+    steps: Callable[[list[str]], list[Step]]
+
+
+def build(preset: str, *targets: str) -> list[list[str]]:
+    make = ["cmake", "--build", f"build/{preset}", "--parallel", str(CORES)]
+    return [["cmake", "--preset", preset], make + (["--target", *targets] if targets else [])]
+
+
+def tail(path: Path, lines: int) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def count_junit(path: Path) -> Count:
+    count = Count()
+    try:
+        root = ET.parse(path).getroot()
+    except (OSError, ET.ParseError):
+        return count
+    for suite in [root] if root.tag == "testsuite" else root.iter("testsuite"):
+        number = {key: int(suite.get(key) or 0) for key in ("tests", "failures", "errors", "skipped", "disabled")}
+        failed = number["failures"] + number["errors"]
+        skipped = number["skipped"] + number["disabled"]
+        count += Count(number["tests"] - failed - skipped, failed, skipped)
+    return count
+
+
+# A sanitizer sees the whole process. The interpreter and other extensions are not ours to fix, so of leaks and races
+# only those count that have one of our frames; every other kind of report (use after free, undefined behaviour)
+# always counts.
+OUR_FRAME = re.compile(r"_core\.cpython|/src/(platform|net|http|asgi|framework)/|pyre::")
+LEAK_START = re.compile(r"^(?:Direct|Indirect) leak of ", re.MULTILINE)
+RACE_START = re.compile(r"^WARNING: ThreadSanitizer: ", re.MULTILINE)
+
+
+def sanitizer_reports(folder: Path) -> list[str]:
+    """The reports that count, each as text."""
+    found = []
+    for path in sorted(folder.glob("*")):
+        text = path.read_text(errors="replace")
+        if "ThreadSanitizer" in text:
+            found += [part for part in pieces(text, RACE_START) if OUR_FRAME.search(part)]
+        elif "LeakSanitizer: detected memory leaks" in text:
+            found += [part for part in pieces(text, LEAK_START) if OUR_FRAME.search(part)]
+        elif text.strip():
+            found.append(text)
+    return found
+
+
+def pieces(text: str, start: re.Pattern[str]) -> Iterable[str]:
+    starts = [match.start() for match in start.finditer(text)]
+    for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        yield text[begin:end]
+
+
+def pytest_step(name: str, python: str, package: str, extra: list[str], env: dict[str, str] | None = None) -> Step:
+    options = ["-p", "no:cacheprovider", f"--basetemp={RESULTS / name / 'tmp'}", f"--junitxml={RESULTS / name}.xml"]
+    command = [python, "-m", "pytest", "tests", "--ignore=tests/tidy_test.py", *options, *extra]
+    return Step(name, command, {"PYRE_PACKAGE_DIR": str(ROOT / package), **(env or {})}, junit=True)
+
+
+def ctest_step(name: str, preset: str, env: dict[str, str] | None = None, reports: Path | None = None) -> Step:
+    command = ["ctest", "--preset", preset, "--output-junit", str(RESULTS / f"{name}.xml")]
+    return Step(name, command, env or {}, junit=True, reports=reports)
+
+
+def lint_steps(extra: list[str]) -> list[Step]:
+    cpp = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.h", "*.cpp", "*.cc", "*.c"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    package = {"MYPYPATH": str(ROOT / "python"), "PYTHONPATH": str(ROOT / "python")}
+    tidy = [PYTHON, "-m", "pytest", "tests/tidy_test.py", "-p", "no:cacheprovider"]
+    return [
+        Step("clang-format", ["clang-format-16", "--dry-run", "--Werror", *[f for f in cpp if (ROOT / f).exists()]]),
+        Step("ruff-check", [PYTHON, "-m", "ruff", "check", "."]),
+        Step("ruff-format", [PYTHON, "-m", "ruff", "format", "--check", "--diff", "."]),
+        Step("mypy", [PYTHON, "-m", "mypy"], package),
+        Step("mypy-scripts", [PYTHON, "-m", "mypy", "scripts", "tests/tidy_test.py", "tests/conftest.py"], package),
+        Step("stubtest", [PYTHON, "-m", "mypy.stubtest", "pyre._core"], package),
+        Step("tidy", [*tidy, f"--junitxml={RESULTS / 'tidy.xml'}", *extra], junit=True),
+    ]
+
+
+def sanitized_python(runtimes: list[str]) -> dict[str, str]:
+    """What an interpreter needs to load an instrumented module: the sanitizer's runtime comes first, and with ASan also
+    libstdc++, or its interceptors do not find __cxa_throw."""
+    paths = [subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip() for name in runtimes]
+    return {"LD_PRELOAD": " ".join(paths), "PYTHONMALLOC": "malloc"}
+
+
+def sanitizer_steps(preset: str, runtimes: list[str], variable: str, options: str, extra: list[str]) -> list[Step]:
+    def reports(name: str) -> Path:
+        folder = RESULTS / name / "reports"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def environment(folder: Path) -> dict[str, str]:
+        # log_path: a server that a test starts has its stderr read by the test, and is killed as often as it ends.
+        env = {variable: f"{options}:log_path={folder}/report", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        env["LSAN_OPTIONS"] = "exitcode=0:print_suppressions=0"
+        return env
+
+    native, python = f"{preset}-ctest", f"{preset}-python"
+    native_reports, python_reports = reports(native), reports(python)
+    tests = pytest_step(
+        python,
+        PYTHON,
+        f"build/{preset}/python",
+        ["-m", "not heavy", "-o", "timeout=600", *extra],
+        {**environment(python_reports), **sanitized_python(runtimes), "PYRE_SANITIZER": preset},
+    )
+    tests.reports = python_reports
+    return [ctest_step(native, preset, environment(native_reports), native_reports), tests]
+
+
+def asan_steps(extra: list[str]) -> list[Step]:
+    options = "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"
+    return sanitizer_steps("asan-ubsan", ["libasan.so", "libstdc++.so.6"], "ASAN_OPTIONS", options, extra)
+
+
+def tsan_steps(extra: list[str]) -> list[Step]:
+    # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
+    # interpreter.
+    steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", "exitcode=0:second_deadlock_stack=1", extra)
+    randomness = Path("/proc/sys/vm/mmap_rnd_bits")
+    if randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch"):
+        # gcc 12's runtime cannot map its shadow beside that much randomness.
+        for step in steps:
+            step.command = ["setarch", "-R", *step.command]
+    return steps
+
+
+def fuzz_steps(extra: list[str]) -> list[Step]:
+    steps = []
+    for program in sorted((BUILD / "fuzz/fuzz").glob("*")):
+        if not os.access(program, os.X_OK) or program.is_dir():
+            continue
+        corpus = BUILD / "fuzz/corpus" / program.name
+        corpus.mkdir(parents=True, exist_ok=True)
+        seeds = [str(p) for p in [ROOT / "tests/fuzz/corpus" / program.name] if p.is_dir()]
+        limits = [f"-max_total_time={FUZZ_S}", "-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1"]
+        artifacts = RESULTS / program.name
+        artifacts.mkdir(parents=True, exist_ok=True)
+        command = [str(program), *limits, f"-artifact_prefix={artifacts}/", str(corpus), *seeds]
+        steps.append(Step(program.name, command, {"UBSAN_OPTIONS": "print_stacktrace=1"}))
+    # A fuzz job without a target would pass for ever.
+    return steps or [Step("fuzz-targets-exist", ["false"])]
+
+
+def py314_steps(extra: list[str]) -> list[Step]:
+    library_path = (BUILD / "py314/library_path").read_text().strip()
+    env = {"LD_LIBRARY_PATH": library_path} if library_path else {}
+    return [pytest_step("python314", str(BUILD / "py314/venv/bin/python"), "build/py314/python", extra, env)]
+
+
+def package_steps(extra: list[str]) -> list[Step]:
+    """What a user does: pip install into an empty environment, then the command from somewhere else."""
+    script = f"""
+        cd {shlex.quote(str(RESULTS))}
+        rm -rf package-venv
+        {shlex.quote(PYTHON)} -m venv package-venv
+        package-venv/bin/python -m pip install --quiet {shlex.quote(str(ROOT))}
+        package-venv/bin/pyre --version
+        package-venv/bin/pyre-server --version
+        package-venv/bin/python -m pyre --version
+        package-venv/bin/python -c 'import pyre._core; print(pyre._core.__file__)'
+        # Headers or archives of a library that was built along would be files nobody asked for.
+        ! grep -E '[.](h|hpp|a|cmake|pc),' package-venv/lib/*/site-packages/pyre_server-*/RECORD
+    """
+    return [Step("package", ["bash", "-ec", script])]
+
+
+JOBS = [
+    Job("lint", "clang-format, ruff, mypy, stubtest, the rules of the house", build("release", "_core"), lint_steps),
+    Job(
+        "unit",
+        "the C++ tests, release and debug",
+        build("release") + build("debug"),
+        lambda extra: [ctest_step("ctest-release", "release"), ctest_step("ctest-debug", "debug")],
+    ),
+    Job(
+        "python",
+        "the Python tests on this Python",
+        build("release", "_core"),
+        lambda extra: [pytest_step("python", PYTHON, "python", extra)],
+    ),
+    Job("py314", "the Python tests on Python 3.14", [["scripts/setup", "py314"]], py314_steps),
+    Job("asan", "C++ and Python tests with AddressSanitizer, LeakSanitizer and UBSan", build("asan-ubsan"), asan_steps),
+    Job("tsan", "C++ and Python tests with ThreadSanitizer", build("tsan"), tsan_steps),
+    Job("fuzz", f"each fuzz target for {FUZZ_S} seconds", build("fuzz"), fuzz_steps),
+    Job("package", "pip install . into an empty environment", [], package_steps),
+    Job(
+        "clang-tidy",
+        "clang-tidy, on the files that changed since it last passed",
+        build("debug"),
+        lambda extra: [Step("clang-tidy", [PYTHON, "scripts/clang_tidy.py"])],
+    ),
+]
+
+
+class Run:
+    """The state of one run: which slots are taken, what was built, what was counted."""
+
+    def __init__(self, extra: list[str]) -> None:
+        self.extra = extra
+        self.total = Count()
+        self.rows: list[tuple[str, float, Count, str]] = []
+        self.lock = threading.Lock()
+        self.slots = threading.Semaphore(SLOTS)
+        self.built: dict[tuple[str, ...], bool] = {}
+        self.processes: set[subprocess.Popen[bytes]] = set()
+
+    def execute(self, name: str, command: list[str], env: dict[str, str], log: Path) -> int:
+        """Runs a command in its own process group, all output to the log; that group is gone afterwards."""
+        with log.open("ab") as output:
+            output.write(f"$ {' '.join(command)[:2000]}\n".encode())
+            output.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            with self.lock:
+                self.processes.add(process)
+            try:
+                return process.wait(STEP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                output.write(f"\n{name}: not finished after {STEP_LIMIT_S} s\n".encode())
+                return 124
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                with self.lock:
+                    self.processes.discard(process)
+
+    def finish(self, name: str, seconds: float, count: Count, log: Path) -> None:
+        with self.lock:
+            self.total += count
+            self.rows.append((name, seconds, count, str(log.relative_to(ROOT))))
+            verdict = "FAILED" if count.failed else "passed"
+            skipped = f", {count.skipped} skipped" if count.skipped else ""
+            print(f"{verdict}  {name:20} {seconds:7.1f} s   {count.passed} passed, {count.failed} failed{skipped}")
+            if count.failed:
+                print(f"----- the end of {log.relative_to(ROOT)}\n{tail(log, TAIL_LINES)}\n-----")
+            sys.stdout.flush()
+
+    def build_all(self, job: Job) -> bool:
+        """Called by one thread only, so builds run one at a time."""
+        for command in job.builds:
+            key = tuple(command)
+            if key not in self.built:
+                name = f"build-{job.name}"
+                log = RESULTS / f"{name}.log"
+                begin = time.monotonic()
+                self.built[key] = self.execute(name, command, {}, log) == 0
+                took = time.monotonic() - begin
+                if not self.built[key]:
+                    self.finish(name, took, Count(failed=1), log)
+                elif took > 1:
+                    with self.lock:
+                        self.rows.append((f"{name}: {' '.join(command[:3])}", took, Count(), ""))
+            if not self.built[key]:
+                return False
+        return True
+
+    def step(self, step: Step) -> None:
+        with self.slots:
+            log = RESULTS / f"{step.name}.log"
+            log.unlink(missing_ok=True)
+            junit = RESULTS / f"{step.name}.xml"
+            junit.unlink(missing_ok=True)
+            begin = time.monotonic()
+            status = self.execute(step.name, step.command, step.env, log)
+            count = count_junit(junit) if step.junit else Count(passed=int(status == 0), failed=int(status != 0))
+            if step.junit and ((status != 0 and count.failed == 0) or count.passed + count.failed == 0):
+                count.failed += 1  # it crashed, or ran nothing
+            if step.reports:
+                found = sanitizer_reports(step.reports)
+                count.failed += len(found)
+                with log.open("a") as output:
+                    output.writelines(f"\n{report[:6000]}\n" for report in found)
+            self.finish(step.name, time.monotonic() - begin, count, log)
+
+    def job(self, job: Job, pool: ThreadPoolExecutor) -> None:
+        (RESULTS / f"build-{job.name}.log").unlink(missing_ok=True)
+        if not self.build_all(job):
+            return
+        try:
+            steps = job.steps(self.extra)
+        except Exception as error:
+            log = RESULTS / f"{job.name}.log"
+            log.write_text(f"{type(error).__name__}: {error}\n")
+            self.finish(job.name, 0.0, Count(failed=1), log)
+            return
+        for step in steps:
+            pool.submit(self.step, step)
+
+    def stop(self) -> None:
+        with self.lock:
+            for process in self.processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/test", description="Runs Pyre's tests.")
+    parser.add_argument("jobs", nargs="*", metavar="job", help="default: all of them")
+    parser.add_argument("--list", action="store_true", help="print the jobs and end")
+    own = sys.argv[1:]
+    extra: list[str] = []
+    if "--" in own:
+        own, extra = own[: own.index("--")], own[own.index("--") + 1 :]
+    arguments = parser.parse_args(own)
+    if arguments.list:
+        for job in JOBS:
+            print(f"{job.name:12} {job.about}")
+        return 0
+    unknown = set(arguments.jobs) - {job.name for job in JOBS}
+    if unknown:
+        parser.error(f"no such job: {', '.join(sorted(unknown))} (see --list)")
+    chosen = [job for job in JOBS if not arguments.jobs or job.name in arguments.jobs]
+
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    run = Run(extra)
+    begin = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        # The pool is larger than the slots, so that a job whose build waits does not keep another's steps from running.
+        with ThreadPoolExecutor(max_workers=32) as pool:
+            for job in chosen:
+                run.job(job, pool)
+    except BaseException:
+        run.stop()
+        raise
+    print("\ntimes:")
+    for name, seconds, count, _ in sorted(run.rows, key=lambda row: -row[1]):
+        print(
+            f"  {seconds:7.1f} s  {name:44} {count.passed:6} passed {count.failed:4} failed {count.skipped:4} skipped"
+        )
+    print(f"  {time.monotonic() - begin:7.1f} s  altogether")
+    print(f"{run.total.passed} passed, {run.total.failed} failed")
+    return 1 if run.total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
