@@ -271,11 +271,13 @@ void wake_waiters(HttpCycle* self) noexcept {
 }
 
 void detach(HttpCycle* self) noexcept {
+  PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(self));
   if (http::Exchange* exchange = std::exchange(self->exchange, nullptr); exchange != nullptr) {
     exchange->app = nullptr;
     exchange->release();
   }
   self->dispatcher = nullptr;
+  Py_CLEAR(self->task);  // else the task, which owns this coroutine, would be kept for ever
 }
 
 Waiter* add_waiter(HttpCycle* cycle, Waiter*& list) noexcept {
