@@ -39,17 +39,18 @@ class AccessLog {
   // Text: `INFO:     127.0.0.1:54321 - "GET /path?query HTTP/1.1" 200 13 0.000123`, uvicorn's default line with bytes
   // and seconds instead of the phrase. IPv6 is in brackets, a unix peer is "unix", a request that could not be parsed
   // is "-". Everything from the client is escaped (\xNN for what is not printable ASCII, and for '"' and '\'), so a
-  // line is one line and no terminal code gets through. JSON: one object a line, ASCII: time (RFC 3339, ms), level,
-  // logger "pyre.access", client, method, path, query, http_version, status, bytes, duration_ms, user_agent (null:
-  // none). Bytes from the client are read as Latin-1 (\u00NN), so nothing is lost and any input is valid. A target is
-  // cut after 8190 bytes, a user agent after 512, marked by "...".
+  // line is one line and no terminal code gets through.
+  // JSON: one object a line, ASCII: time (RFC 3339, ms), level, logger "pyre.access", client, method, path, query,
+  // http_version, status, bytes, duration_ms, user_agent (null: none). Bytes from the client are read as Latin-1
+  // (\u00NN), so nothing is lost and any input is valid.
+  // A target is cut after 8190 bytes, a user agent after 512, marked by "...".
   void record(const Entry& entry, std::int64_t wall_second) noexcept;
   // Once per tick. Wakes the writer only if it sleeps for want of lines or the ring is a quarter full; under load it
   // wakes by itself every 50 ms, so a tick costs no system call, and a line is visible within ~60 ms.
   void flush() noexcept;
   [[nodiscard]] std::uint64_t written() const noexcept;  // lines that the kernel took
-  [[nodiscard]] std::uint64_t dropped()
-      const noexcept;  // lines that found the ring full; the writer tells of them when it works again
+  // Lines that found the ring full; the writer tells of them in a line when it works again.
+  [[nodiscard]] std::uint64_t dropped() const noexcept;
 
   // Pure; used by record(), and by tests. Appends to `out`.
   static void format(Format format, const Entry& entry, std::int64_t wall_ms, std::string& out);

@@ -284,7 +284,8 @@ char* write_loss_line(AccessLog::Format format, std::uint64_t count, std::int64_
   out = put_date(out, wall_ms, date);
   out = put(
       out,
-      R"(","level":"warning","logger":"pyre.access","message":"access log lines were dropped while the output did not take them","dropped":)");
+      R"(","level":"warning","logger":"pyre.access","message":)");
+  out = put(out, R"("access log lines were dropped while the output did not take them","dropped":)");
   out = put_number(out, count);
   return put(out, "}\n");
 }
