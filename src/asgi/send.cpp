@@ -179,7 +179,8 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
   if (path == nullptr) return PyErr_NoMemory();
   path->path.assign(PyBytes_AS_STRING(encoded), static_cast<std::size_t>(PyBytes_GET_SIZE(encoded)));
   net::Loop& loop = cycle->dispatcher->net_loop();
-  if (loop.files().submit(loop, *path) != platform::Errc::ok) {
+  net::FilePool* files = loop.files();
+  if (files == nullptr || files->submit(loop, *path) != platform::Errc::ok) {
     delete path;
     errno = EAGAIN;
     return PyErr_SetFromErrno(PyExc_OSError);
