@@ -151,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(report.markdown(earlier)))
         return 0
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _terminate)  # also when a shell started this in the background, with SIGINT ignored
     work = Path(tempfile.mkdtemp(prefix="pyre-bench-"))
     try:
         results = run(args, work)
@@ -161,6 +162,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1
     finally:
+        # A second Ctrl-C must not leave a server behind; ending each takes 10 s at worst.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         end_all()
         shutil.rmtree(work, ignore_errors=True)
     if args.table:

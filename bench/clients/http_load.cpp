@@ -4,6 +4,7 @@
 //
 // usage: http_load --port P [--path /] [--connections 64] (--requests N | --seconds S) [--rate R]
 //                  [--slow-path /slow --slow-every 50] [--expect-bytes B] [--deadline 120] [--seed 1]
+//                  [--pipeline 1]   requests written at once on a connection; their latency is that of the last answer
 // Prints one line of JSON. Exit 0 when every answer was a complete 200 with the expected length, else 1.
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -48,6 +49,7 @@ struct Options {
   double rate = 0;
   int64_t expect_bytes = -1;
   double deadline = 120;
+  uint64_t pipeline = 1;
   unsigned seed = 1;
 };
 
@@ -71,22 +73,22 @@ class ResponseReader {
   [[nodiscard]] int status() const { return status_; }
   [[nodiscard]] int64_t body_bytes() const { return body_bytes_; }
 
-  // One request is outstanding at a time, so bytes after a complete answer are a fault of the server.
-  Step feed(std::string_view bytes) {
+  // Takes bytes up to the end of one answer; what follows it is left in `bytes`.
+  Step feed(std::string_view& bytes) {
     while (!bytes.empty()) {
       switch (state_) {
         case State::head:
         case State::chunk_size:
         case State::trailer:
           if (!take_line(bytes)) return line_.size() > kMaxHeadBytes ? Step::broken : Step::more;
-          if (const Step step = on_line(); step != Step::more) return finish(step, bytes);
+          if (const Step step = on_line(); step != Step::more) return step;
           break;
         case State::body: {
           const auto now = std::min<uint64_t>(left_, bytes.size());
           left_ -= now;
           body_bytes_ += static_cast<int64_t>(now);
           bytes.remove_prefix(now);
-          if (left_ == 0 && !chunked_) return finish(Step::complete, bytes);
+          if (left_ == 0 && !chunked_) return Step::complete;
           if (left_ == 0) {
             state_ = State::chunk_end;
             left_ = 2;
@@ -107,8 +109,6 @@ class ResponseReader {
 
  private:
   enum class State { head, body, chunk_size, chunk_end, trailer };
-
-  static Step finish(Step step, std::string_view rest) { return rest.empty() ? step : Step::broken; }
 
   bool take_line(std::string_view& bytes) {
     const auto end = bytes.find('\n');
@@ -171,7 +171,7 @@ class ResponseReader {
 
 struct Connection {
   int fd = -1;
-  bool busy = false;
+  uint64_t outstanding = 0;
   bool slow = false;
   Time due;
   ResponseReader reader;
@@ -269,12 +269,14 @@ class Load {
       connection.due = options_.rate > 0 ? next_due_ : now;
       if (options_.rate > 0) next_due_ += from_seconds(1.0 / options_.rate);
       connection.slow = !options_.slow_path.empty() && random_() % options_.slow_every == 0;
-      connection.busy = true;
+      connection.outstanding = options_.pipeline;
+      if (options_.requests > 0) connection.outstanding = std::min(connection.outstanding, options_.requests - sent_);
       connection.reader.reset();
-      const std::string& request = connection.slow ? slow_request_ : fast_request_;
-      ++sent_;
+      std::string request;
+      for (uint64_t i = 0; i < connection.outstanding; ++i) request += connection.slow ? slow_request_ : fast_request_;
+      sent_ += connection.outstanding;
       ++in_flight_;
-      // The socket blocks, and ~ 60 bytes always fit an idle connection's send buffer.
+      // The socket blocks, and 64 requests of ~ 60 bytes always fit an idle connection's send buffer.
       if (::send(connection.fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) {
         ++errors_;
         return;
@@ -293,24 +295,33 @@ class Load {
   void on_readable(Connection& connection) {
     const ssize_t got = ::recv(connection.fd, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (got <= 0 || !connection.busy) {
+    if (got <= 0) {
       ++errors_;
       return;
     }
-    const auto step = connection.reader.feed({buffer_.data(), static_cast<std::size_t>(got)});
-    if (step == ResponseReader::Step::more) return;
-    const bool right = step == ResponseReader::Step::complete && connection.reader.status() == 200 &&
-                       (options_.expect_bytes < 0 || connection.reader.body_bytes() == options_.expect_bytes);
-    if (!right) {
-      ++errors_;
-      return;
+    std::string_view bytes(buffer_.data(), static_cast<std::size_t>(got));
+    while (!bytes.empty()) {
+      // Bytes that no request asked for are as wrong as an answer of the wrong length.
+      const auto step = connection.outstanding > 0 ? connection.reader.feed(bytes) : ResponseReader::Step::broken;
+      if (step == ResponseReader::Step::more) return;
+      const bool right = step == ResponseReader::Step::complete && connection.reader.status() == 200 &&
+                         (options_.expect_bytes < 0 || connection.reader.body_bytes() == options_.expect_bytes);
+      if (!right) {
+        ++errors_;
+        return;
+      }
+      ++done_;
+      bytes_ += static_cast<uint64_t>(connection.reader.body_bytes());
+      connection.reader.reset();
+      if (--connection.outstanding == 0 && !bytes.empty()) {
+        ++errors_;
+        return;
+      }
     }
+    if (connection.outstanding > 0) return;
     last_done_ = Clock::now();
     auto& samples = connection.slow ? slow_ : fast_;
     if (samples.size() < kMaxSamples) samples.push_back(static_cast<float>(micros(last_done_ - connection.due)));
-    ++done_;
-    bytes_ += static_cast<uint64_t>(connection.reader.body_bytes());
-    connection.busy = false;
     --in_flight_;
     free_.push_back(&connection);
   }
@@ -370,10 +381,12 @@ bool parse(int argc, char** argv, Options& options) {
     else if (name == "--rate") options.rate = std::atof(value);
     else if (name == "--expect-bytes") options.expect_bytes = std::atoll(value);
     else if (name == "--deadline") options.deadline = std::atof(value);
+    else if (name == "--pipeline") options.pipeline = std::strtoull(value, nullptr, 10);
     else if (name == "--seed") options.seed = static_cast<unsigned>(std::atoi(value));
     else return false;
   }
-  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 &&
+  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 && options.pipeline >= 1 &&
+         options.pipeline <= 64 &&
          (options.requests > 0 || options.seconds > 0);
 }
 

@@ -209,18 +209,18 @@ def app_environment(extra: Mapping[str, str], work: Path) -> dict[str, str]:
     return env
 
 
-def start(server: Server, options: Options, cores: Cores, work: Path) -> Running:
+def start(server: Server, options: Options, cores: Cores, work: Path, *, patience: float = START_SECONDS) -> Running:
     """Start the server on its core and wait until GET / answers 200."""
     port = free_port()
     command = server.command(port, options, work)
     log = work / f"{server.name}-{port}.log"
     child = Child(command, core=cores.server, log=log, env=app_environment(options.env, work), cwd=APPS)
     running = Running(server, options, child, port)
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + patience
     try:
         while not _answers(port):
             if not child.alive() or time.monotonic() > until:
-                why = "ended" if not child.alive() else f"did not answer within {START_SECONDS:.0f} s"
+                why = "ended" if not child.alive() else f"did not answer within {patience:.0f} s"
                 raise BenchError(f"{server.name} {why} at start-up: {' '.join(command)}\n{child.log_tail()}")
             time.sleep(0.05)
     except BaseException:

@@ -80,7 +80,8 @@ SCENARIOS = (
         "Raw ASGI, 64 connections, 16 requests pipelined",
         cases("pyre uvicorn granian nginx bare", RAW),
         _pipelined,
-        WRK_METRICS,
+        # wrk 4.1 corrects latencies by an interval that does not know of pipelining: they would mislead here.
+        ("cpu_us", "rps"),
         (Goal("cpu_us", 0.18, "uvicorn"),),
     ),
     Scenario(
