@@ -116,10 +116,14 @@ need_apt_source() {
   mv "$target.new" "$target"
 }
 
-# build <preset> [target...]: configures once, then builds. ninja knows what is out of date.
-build() {
-  local preset="$1"
+# build_release [configure option...] -- [build option...]: configures once, then builds. ninja knows what is out of date.
+build_release() {
+  local configure=()
+  while [ "${1:---}" != -- ]; do
+    configure+=("$1")
+    shift
+  done
   shift
-  [ -e "$ROOT/build/$preset/build.ninja" ] || (cd "$ROOT" && cmake --preset "$preset" >/dev/null)
-  cmake --build "$ROOT/build/$preset" ${1:+--target "$@"}
+  [ -e "$ROOT/build/release/build.ninja" ] || (cd "$ROOT" && cmake --preset release "${configure[@]}" >/dev/null)
+  cmake --build "$ROOT/build/release" "$@"
 }

@@ -1,4 +1,4 @@
-"""Runs the test jobs: builds what each needs, runs its steps, counts. ./scripts/test calls it on a machine that is set up.
+"""Runs the test jobs: builds what each needs, runs its steps, counts. ./scripts/test sets the machine up and calls it.
 
 Two steps run at a time, since half of them wait for sockets; builds run one at a time, each on every core, beside the
 steps of what is built already. Each step writes a log into build/test. Its tests are counted from the JUnit file that
