@@ -1,0 +1,64 @@
+# Docstrings are here because the native module can have none that a type checker or an editor reads.
+# ruff: noqa: PYI021
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+__version__: str
+
+def build_info() -> dict[str, str]:
+    """How the extension was built: compiler, flags, versions of the libraries in it."""
+
+@final
+class Engine:
+    """One HTTP server on one running asyncio loop. Every method must be called on the loop's thread.
+
+    Each request's context is a copy of the context in which the Engine is made.
+    """
+
+    def __init__(self, app: Callable[..., Any], loop: asyncio.AbstractEventLoop, options: Mapping[str, object]) -> None:
+        """`app` is an ASGI 3 application. An unknown option, or one of a wrong type, raises TypeError; a wrong value
+        ValueError.
+
+        Options, all optional: `root_path` str, `scheme` str, `state` dict | None (copied shallowly for each request),
+        `server_header` str ("" for none), `date_header` bool, `default_headers` list[tuple[str, str]],
+        `forwarded_allow_ips` str (by comma; "" ignores forwarded headers), `access_log_fd` int (-1: off; not closed
+        by the engine), `access_log_format` "text" | "json", `limit_concurrency` int (requests; 0: none),
+        `limit_request_line`, `limit_request_fields`, `limit_request_header_size`, `limit_request_body` (0: none),
+        `limit_connections`: int; `timeout_header`, `timeout_body`, `timeout_write`, `timeout_keep_alive`: float
+        seconds; `timeout_body_min_rate` int bytes/s (0: any); `limit_max_requests` int (0: none), `on_max_requests`
+        () -> None (called once), `on_error` (BaseException, scope) -> None.
+        """
+
+    def listen(self, fd: int, unix: bool = False) -> None:
+        """Begins to accept on a copy of the listening socket `fd`. Raises OSError."""
+
+    def stop_listening(self) -> None:
+        """Accepts no more; the copies of the listening sockets are closed."""
+
+    def drain(self) -> None:
+        """Closes idle connections, and each other one after its running response."""
+
+    def abort(self) -> None:
+        """Cancels every request's task and cuts all connections."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no connection is left."""
+
+    @property
+    def active_requests(self) -> int:
+        """Requests whose task has not ended."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+
+    def wait_idle(self) -> asyncio.Future[None]:
+        """A future that is done when `idle` is."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start."""
+
+    def close(self) -> None:
+        """Detaches from the loop, after abort() or when idle. The access log is written out."""

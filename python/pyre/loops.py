@@ -1,0 +1,45 @@
+"""Event loops by name."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from pyre.errors import AppLoadError, ConfigError
+from pyre.importer import import_from_string
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def loop_factory(name: str) -> LoopFactory | None:
+    """The factory that `--loop` names.
+
+    `auto` is uvloop where it is installed, else asyncio; `asyncio` and `uvloop` are those; `none` is None: asyncio's
+    event loop policy decides; anything else is `module:factory`, a callable that takes nothing and returns a new
+    loop.
+
+    Raises `ConfigError` if there is no such loop.
+    """
+    if name == "none":
+        return None
+    if name == "asyncio":
+        return asyncio.SelectorEventLoop
+    if name in ("auto", "uvloop", "zuvloop"):
+        try:
+            module: Any = importlib.import_module("uvloop" if name == "auto" else name)
+        except ImportError:
+            if name == "auto":
+                return asyncio.SelectorEventLoop
+            raise ConfigError(f"--loop {name} needs the package {name}: install it, or use --loop asyncio.") from None
+        return module.new_event_loop  # type: ignore[no-any-return]
+    if ":" not in name:
+        raise ConfigError(f"There is no loop {name!r}: use auto, asyncio, uvloop, none or module:factory.")
+    try:
+        factory = import_from_string(name)
+    except AppLoadError as error:
+        raise ConfigError(f"--loop {name}: {error}") from error
+    if not callable(factory):
+        raise ConfigError(f"--loop {name} is not callable.")
+    return factory  # type: ignore[no-any-return]
