@@ -61,6 +61,29 @@ TEST(AccessLogText, NamesTheClientWhateverItIs) {
   EXPECT_EQ(shown(unix_peer, forwarded), "_x\\x22y:8");
 }
 
+TEST(AccessLogText, WritesIpv6AsRfc5952Says) {
+  const auto shown = [](const platform::Endpoint& peer) {
+    ConnectionInfo info;
+    info.peer = peer;
+    const std::string text = line(Format::text, {nullptr, &info, nullptr, 200, 0, 0});
+    return text.substr(10, text.find(" - \"") - 10);
+  };
+  for (const std::string_view text : {"[::]:1", "[::1]:1", "[1::]:1", "[1:2:3:4:5:6:7:8]:1", "[2001:db8::1:0:0:1]:1",
+                                      "[2001:db8:0:1:1:1:1:1]:1", "[1:0:0:2::3]:1", "[::2:0:0:3:4]:1", "[0:1::]:1",
+                                      "[abcd:ef01:10:200:f000::a]:1", "[1:2:3:4:5:6:7:0]:1", "[0:2:3:4:5:6:7:8]:1"})
+    EXPECT_EQ(shown(connection(text).peer), text);
+  std::minstd_rand random(3);
+  for (int i = 0; i < 20'000; ++i) {
+    platform::Endpoint peer;
+    peer.family = platform::Endpoint::Family::ipv6;
+    for (std::uint8_t& byte : peer.address) byte = random() % 3 == 0 ? static_cast<std::uint8_t>(random()) : 0;
+    peer.address[0] = 0x20;  // not an IPv4 address in disguise
+    platform::Endpoint back;
+    ASSERT_TRUE(platform::Endpoint::parse(shown(peer), back)) << shown(peer);
+    ASSERT_EQ(back.address, peer.address) << shown(peer);
+  }
+}
+
 TEST(AccessLogText, ARequestThatCouldNotBeParsedIsADash) {
   const ConnectionInfo info = connection("127.0.0.1:1");
   EXPECT_EQ(line(Format::text, {nullptr, &info, nullptr, 400, 0, 5}), "INFO:     127.0.0.1:1 - \"-\" 400 0 0.000005\n");
