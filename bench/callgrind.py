@@ -161,8 +161,7 @@ def count(server: Server, options: Options, args: argparse.Namespace, work: Path
         http_load(running, settings, *load, "--requests", str(args.requests), deadline=LOAD_SECONDS)
         _control(running.child, "--instr=off")
         _control(running.child, "--dump")
-        costs = _read_dumps(running, out)
-    return costs
+        return _read_dumps(running, out)
 
 
 def _read_dumps(running: Running, out: Path) -> dict[Place, int]:

@@ -34,7 +34,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 
-constexpr std::size_t kReadBytes = 256 * 1024;   // four chunks of the streamed answers at once
+constexpr std::size_t kReadBytes = 256 * 1024;    // four chunks of the streamed answers at once
 constexpr std::size_t kMaxHeadBytes = 64 * 1024;  // more than any server here sends; a bound, not a limit
 constexpr std::size_t kMaxSamples = 20'000'000;   // 80 MB of latencies; a longer run stops recording
 
@@ -222,9 +222,7 @@ class Load {
   }
 
  private:
-  static std::string format(const std::string& path) {
-    return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
-  }
+  static std::string format(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"; }
 
   void watch(int fd, Connection* connection) const {
     epoll_event event{};
@@ -371,23 +369,35 @@ bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view name = argv[i];
     const char* value = argv[i + 1];
-    if (name == "--port") options.port = std::atoi(value);
-    else if (name == "--connections") options.connections = std::atoi(value);
-    else if (name == "--path") options.path = value;
-    else if (name == "--slow-path") options.slow_path = value;
-    else if (name == "--slow-every") options.slow_every = static_cast<unsigned>(std::atoi(value));
-    else if (name == "--requests") options.requests = std::strtoull(value, nullptr, 10);
-    else if (name == "--seconds") options.seconds = std::atof(value);
-    else if (name == "--rate") options.rate = std::atof(value);
-    else if (name == "--expect-bytes") options.expect_bytes = std::atoll(value);
-    else if (name == "--deadline") options.deadline = std::atof(value);
-    else if (name == "--pipeline") options.pipeline = std::strtoull(value, nullptr, 10);
-    else if (name == "--seed") options.seed = static_cast<unsigned>(std::atoi(value));
-    else return false;
+    if (name == "--port")
+      options.port = std::atoi(value);
+    else if (name == "--connections")
+      options.connections = std::atoi(value);
+    else if (name == "--path")
+      options.path = value;
+    else if (name == "--slow-path")
+      options.slow_path = value;
+    else if (name == "--slow-every")
+      options.slow_every = static_cast<unsigned>(std::atoi(value));
+    else if (name == "--requests")
+      options.requests = std::strtoull(value, nullptr, 10);
+    else if (name == "--seconds")
+      options.seconds = std::atof(value);
+    else if (name == "--rate")
+      options.rate = std::atof(value);
+    else if (name == "--expect-bytes")
+      options.expect_bytes = std::atoll(value);
+    else if (name == "--deadline")
+      options.deadline = std::atof(value);
+    else if (name == "--pipeline")
+      options.pipeline = std::strtoull(value, nullptr, 10);
+    else if (name == "--seed")
+      options.seed = static_cast<unsigned>(std::atoi(value));
+    else
+      return false;
   }
-  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 && options.pipeline >= 1 &&
-         options.pipeline <= 64 &&
-         (options.requests > 0 || options.seconds > 0);
+  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 &&
+         options.pipeline >= 1 && options.pipeline <= 64 && (options.requests > 0 || options.seconds > 0);
 }
 
 }  // namespace

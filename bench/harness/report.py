@@ -156,9 +156,18 @@ def scenario_text(result: ScenarioResult) -> Iterator[str]:
         for sample in case["samples"]:
             if "error" in sample:
                 yield f"    round {sample['round']}: " + sample["error"].replace("\n", "\n      ")
+    if (share := disturbance(result)) > QUIET_SHARE:
+        yield f"  note: in the median round others used {share:.0%} of a core; the figures are less certain"
     for goal in result["goals"]:
         why = f"  {goal['why']}" if goal["why"] else f"  {goal['rounds']} round(s)" + _quiet_note(goal)
         yield f"  {goal['status']:<4}  {goal['case']}: {_goal_text(goal)}: {_value_text(goal)}{why}"
+
+
+def disturbance(result: ScenarioResult) -> float:
+    """The median, over all measurements, of what others used of the busier of the two cores."""
+    samples = [sample["metrics"] for case in result["cases"].values() for sample in case["samples"]]
+    shares = [metrics["foreign_share"] for metrics in samples if "foreign_share" in metrics]
+    return statistics.median(shares) if shares else 0.0
 
 
 def _quiet_note(goal: GoalResult) -> str:
@@ -198,6 +207,9 @@ def markdown(results: Results) -> Iterator[str]:
     commits = sorted({scenario["commit"] for scenario in results["scenarios"].values()})
     dates = sorted({scenario["date"][:10] for scenario in results["scenarios"].values()})
     note = " Some scenarios come from a quick run." if any(s["quick"] for s in results["scenarios"].values()) else ""
+    disturbed = [name for name, s in results["scenarios"].items() if disturbance(s) > QUIET_SHARE]
+    if disturbed:
+        note += f" Others used more than {QUIET_SHARE:.0%} of a core in most rounds of: {', '.join(disturbed)}."
     yield (
         f"Medians. {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; server and load generator "
         f"pinned to one core each; {versions}; commit {', '.join(commits)}; "

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -262,7 +263,9 @@ def _answers(port: int) -> bool:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
+    # A profile-guided build is what distributions ship; a plain one shifts the balance between Python and the server.
+    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    found = {"python": sys.version.split()[0] + (" (profile-guided build)" if optimised else " (plain build)")}
     packages = ("pyre-server", "uvicorn", "uvloop", "httptools", "granian", "hypercorn", "starlette", "fastapi")
     for package in packages:
         try:
