@@ -30,8 +30,9 @@ class Lifespan:
         self.asgi_version = asgi_version
         self.state: dict[str, Any] = {}
         self.failed = False
-        """The application reported a failure, or raised in mode `on`."""
+        """The application reported a failure, or raised instead of answering (in mode `auto`: the shut-down only)."""
         self._supported = mode != "off"
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._started = asyncio.Event()
@@ -55,6 +56,7 @@ class Lifespan:
         if not self._supported or self._task is None or self.failed:
             return not self.failed
         logger.info("Waiting for application shutdown.")
+        self._stopping = True
         self._messages.put_nowait({"type": "lifespan.shutdown"})
         if await self._failed_at(self._stopped):
             logger.error("Application shutdown failed. Exiting.")
@@ -91,7 +93,9 @@ class Lifespan:
                 logger.info("ASGI 'lifespan' protocol appears unsupported.")
                 logger.log(TRACE, "The exception of the lifespan was:", exc_info=error)
             else:
-                self.failed = self.mode == "on" or self._started.is_set()
+                # Between its start and its stop the application serves requests: that its lifespan died does not end
+                # that.
+                self.failed = self._stopping or not self._started.is_set()
                 logger.error("Exception in 'lifespan' protocol\n", exc_info=error)
         finally:
             self._started.set()

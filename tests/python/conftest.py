@@ -12,18 +12,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fake_core
+from records import Records
 
 try:
-    import pyre._core
+    import pyre._core  # noqa: F401
 except ImportError:
     fake_core.install()
-    import pyre._core
 
 
 @pytest.fixture(autouse=True)
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> type[fake_core.Engine]:
     """The class of the engines that servers make in these tests; the last one is `made[-1]`."""
-    monkeypatch.setattr(pyre._core, "Engine", fake_core.Engine)
+    monkeypatch.setattr(sys.modules["pyre._core"], "Engine", fake_core.Engine)
     fake_core.Engine.made.clear()
     return fake_core.Engine
 
@@ -58,21 +58,6 @@ def app_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before_modules:
         if str(getattr(sys.modules[name], "__file__", "") or "").startswith(str(tmp_path)):
             del sys.modules[name]
-
-
-class Records(logging.Handler):
-    """Collects the messages of the server's loggers, which do not propagate to where caplog listens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(record.getMessage() for record in self.records)
 
 
 @pytest.fixture
