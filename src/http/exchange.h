@@ -11,6 +11,8 @@
 #include <span>
 #include <string_view>
 
+#include "http/body_framing.h"
+#include "http/body_queue.h"
 #include "http/request_head.h"
 #include "http/response_head.h"
 #include "net/output_queue.h"
@@ -19,7 +21,7 @@
 namespace pyre::http {
 
 class Connection;
-class ServerOptions;
+struct ServerCore;
 
 // What an app can know about the connection; lives as long as any of its exchanges.
 struct ConnectionInfo {
@@ -44,7 +46,7 @@ enum class Outcome : std::uint8_t {
   dead,               // the connection is gone, or was given up: the app should get an OSError
   body_too_long,      // more than the app's Content-Length; nothing of this piece was written
   body_too_short,     // `last`, but the app's Content-Length is not reached; the connection will be cut
-  not_started,        // body before the start
+  not_started,        // body before the start, or a start with a status that is none (below 200: see send_informational(); above 999)
   already_started,
   already_complete,
   no_memory,          // the connection is cut
@@ -89,7 +91,8 @@ class Exchange {
 
   [[nodiscard]] bool started() const noexcept { return started_; }
   [[nodiscard]] bool complete() const noexcept { return complete_; }   // the response's last byte was queued
-  [[nodiscard]] bool dead() const noexcept { return connection_ == nullptr || dead_; }
+  // The connection was lost before the response was complete.
+  [[nodiscard]] bool dead() const noexcept { return dead_; }
   [[nodiscard]] bool peer_finished() const noexcept { return peer_finished_; }  // FIN after the complete request
   // Output above high water: send() should wait for on_drained(). Always false when dead or complete.
   [[nodiscard]] bool should_wait() const noexcept;
@@ -105,32 +108,62 @@ class Exchange {
  private:
   friend class Connection;
   friend class ExchangePool;
-  // the implementer's; the ones used above:
+  friend struct ServerCore;
+  enum class Holder : std::uint8_t { connection = 1, application = 2, log = 4 };
+
+  explicit Exchange(ServerCore& core) noexcept : core_(core) {}
+  ~Exchange() = default;
+  void hold(Holder holder) noexcept { holders_ = static_cast<std::uint8_t>(holders_ | static_cast<std::uint8_t>(holder)); }
+  [[nodiscard]] bool held_by(Holder holder) const noexcept { return (holders_ & static_cast<std::uint8_t>(holder)) != 0; }
+  void drop(Holder holder) noexcept;  // the last one puts it back into the pool
+  void clear_body() noexcept;
+  // The response may be written to; else why not.
+  [[nodiscard]] Outcome writable() const noexcept;
+
+  ServerCore& core_;
   RequestHead request_;
   ResponseHead head_;
   ConnectionInfo* info_ = nullptr;
   ForwardedInfo forwarded_;
-  Connection* connection_ = nullptr;
+  Connection* connection_ = nullptr;  // until the response is complete or the connection is lost
+  Exchange* next_ = nullptr;          // the pool's, the connection's or the log's list
+  BodyQueue body_;
   std::uint64_t body_size_ = 0;
+  std::uint64_t body_left_ = 0;       // of the response, when its length is told
+  std::uint64_t body_sent_ = 0;       // of the response, queued
+  platform::TimePoint head_at_{};     // when the head was complete; only with an access log
+  std::uint64_t duration_us_ = 0;
+  std::uint16_t status_ = 0;          // of the response, once started
+  std::uint8_t holders_ = 0;
+  BodyFraming::Kind framing_ = BodyFraming::Kind::none;
   bool body_complete_ = false;
+  bool body_began_ = false;           // some of the request's body came
+  bool body_awaited_ = true;          // on_body() may be called
+  bool continue_sent_ = false;
+  bool announced_ = false;            // on_request() was called
   bool started_ = false;
+  bool head_held_ = false;            // started, and the head is not in the output yet
+  bool trailers_follow_ = false;
+  bool body_ended_ = false;           // the last piece was given; only trailers may follow
   bool complete_ = false;
   bool dead_ = false;
   bool peer_finished_ = false;
+  mutable bool drain_awaited_ = false;  // should_wait() was true
 };
 
 // The application side, as the http layer sees it. Called on the loop's thread, WITHOUT the GIL held or not (unknown): implementations may only touch
 // their own native state, e.g. push the exchange onto a list. They must not call back into the exchange from inside, except read-only.
 class RequestHandler {
  public:
-  // A head is complete and it is this exchange's turn (responses are in order, so one per connection at a time).
+  // A head is complete and it is this exchange's turn (responses are in order, so one per connection at a time). May come from inside
+  // the function that completes the response before it, whoever calls that.
   virtual void on_request(Exchange& exchange) noexcept = 0;
   // Body bytes, or the body's end, became available. At most once until read_body()/want_body() is called again.
   virtual void on_body(Exchange& exchange) noexcept = 0;
   // The output fell to low water after should_wait() had been true.
   virtual void on_drained(Exchange& exchange) noexcept = 0;
   // `dead` false: FIN after the complete request (what is sent is still written). True: the connection is gone.
-  // Each at most once per exchange; not after release().
+  // Each at most once per exchange; not after the response is complete, nor after release().
   virtual void on_disconnect(Exchange& exchange, bool dead) noexcept = 0;
   // The last share of the info is gone.
   virtual void on_connection_info_released(ConnectionInfo& info) noexcept = 0;

@@ -16,6 +16,7 @@ enum class FieldError : std::uint8_t {
   duplicate_content_length,  // a second one, whatever its value
   bad_transfer_encoding,  // anything but "chunked"
   too_large,              // Limits::header_block_out
+  forbidden_trailer,      // framing, routing, authentication and the like must not be in a trailer section (RFC 9110 6.5.1)
 };
 [[nodiscard]] const char* text_of(FieldError error) noexcept;  // for the app's exception: says what to do
 
@@ -39,9 +40,15 @@ class ResponseHead {
   [[nodiscard]] bool has_server() const noexcept { return has_server_; }
   [[nodiscard]] bool empty() const noexcept { return status_ == 0; }
   void reset() noexcept;
+  // The size that fields() may grow to; the server sets it from Limits::header_block_out.
+  void set_limit(std::uint32_t bytes) noexcept { limit_ = bytes; }
 
  private:
+  friend class Exchange;  // appends trailers once the head is written
+  [[nodiscard]] FieldError append(std::string_view name, std::string_view value) noexcept;
+
   std::vector<char> bytes_;
+  std::uint32_t limit_ = 256 * 1024;
   std::uint64_t content_length_ = 0;
   std::uint16_t status_ = 0;
   bool has_content_length_ = false;
@@ -49,6 +56,11 @@ class ResponseHead {
   bool has_date_ = false;
   bool has_server_ = false;
 };
+
+// Checks one field as ResponseHead::add() does and trims the value; looks at nothing but the grammar.
+[[nodiscard]] FieldError check_field(std::string_view name, std::string_view& value) noexcept;
+// May a field of this name be in a trailer section?
+[[nodiscard]] bool is_allowed_in_trailers(std::string_view name) noexcept;
 
 // "HTTP/1.1 200 OK\r\n"; a status without a registered phrase gets an empty one ("HTTP/1.1 299 \r\n").
 [[nodiscard]] std::string_view status_line(std::uint16_t status, char (&scratch)[24]) noexcept;
