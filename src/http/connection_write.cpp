@@ -61,7 +61,9 @@ struct Connection::HeadText {
 
 bool Connection::will_close(const Exchange& exchange, BodyFraming::Kind kind, bool last) const noexcept {
   if (!exchange.request_.keep_alive || exchange.head_.wants_close() || kind == BodyFraming::Kind::close_delimited) return true;
-  if (core_.draining || peer_ended_) return true;
+  if (core_.draining) return true;
+  // After its FIN the peer sends nothing more, so this is the last answer if nothing waits behind it.
+  if (peer_ended_ && waiting_first_ == nullptr && refused_ == nullptr && kept_ == nullptr) return true;
   if (exchange.body_complete_) return false;
   // RFC 9110 10.1.1: without a 100 the client may leave the body out or send it: what comes next cannot be told apart.
   if (exchange.request_.expect_continue && !exchange.continue_sent_ && !exchange.body_began_) return true;
