@@ -134,7 +134,19 @@ def ctest_step(name: str, preset: str, env: dict[str, str] | None = None, report
 
 def lint_steps(extra: list[str]) -> list[Step]:
     cpp = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.h", "*.cpp", "*.cc", "*.c"],
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.h",
+            "*.cpp",
+            "*.cc",
+            "*.c",
+        ],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -29,7 +29,7 @@ ANY_LINE_LENGTH = {".md", ".json", ".txt", ".lock"}
 
 def tracked_files() -> list[Path]:
     """Every file of the project: what git knows, and what it would add."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     if shutil.which("git") and (ROOT / ".git").exists():
         names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
         return sorted(path for name in names if name and (path := ROOT / name).is_file() and not path.is_symlink())
