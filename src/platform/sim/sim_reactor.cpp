@@ -57,8 +57,7 @@ SimSocket& native_socket(Socket& socket) noexcept { return static_cast<SimSocket
 // --- the peer ----------------------------------------------------------------------------------------------------------
 
 void Peer::write(std::string_view bytes) {
-  require(!done_writing_, "Peer::write() after finish(), close() or reset()");
-  if (bytes.empty() || saw_reset_) return;
+  if (!can_write()) return;
   Random& random = reactor_.random_;
   if (random.chance(reactor_.plan_.reset_before_data)) {
     reset();

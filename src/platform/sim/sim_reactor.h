@@ -56,6 +56,8 @@ class Peer {
   std::string take_received() { return std::exchange(received_, {}); }
   [[nodiscard]] bool saw_end() const noexcept { return saw_end_; }      // the server's FIN, behind all its bytes
   [[nodiscard]] bool saw_reset() const noexcept { return saw_reset_; }  // the server's RST; what was unread is lost
+  // False after finish(), close() and reset(), also those that the fault plan did. write() then does nothing.
+  [[nodiscard]] bool can_write() const noexcept { return !done_writing_ && !saw_reset_; }
   [[nodiscard]] bool accepted() const noexcept { return accepted_; }
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
 
