@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import report
 from harness.load import Settings
 from harness.process import BenchError, Cores, end_all, raise_file_limit
-from harness.servers import BENCH, SERVERS, start, versions
+from harness.servers import BENCH, ROOT, SERVERS, start, versions
 from scenarios import SCENARIOS, select
 from scenarios.scenario import Case, Scenario
 
@@ -83,7 +83,8 @@ def measure(case: Case, scenario: Scenario, settings: Settings, number: int, res
             result["command"] = " ".join(words).replace(str(running.port), "PORT")
             sample["metrics"] = scenario.measure(running, case, settings)
     except BenchError as error:
-        sample["error"] = str(error)
+        # Results are committed and compared between machines: no path of this one in them.
+        sample["error"] = str(error).replace(str(ROOT) + "/", "").replace(str(settings.work) + "/", "")
     result["samples"].append(sample)
     figures = "  ".join(f"{name}={sample['metrics'].get(name, float('nan')):,.2f}" for name in scenario.metrics)
     figures = sample["error"].splitlines()[0] if "error" in sample else figures

@@ -33,6 +33,7 @@ class GoalResult(TypedDict):
     case: str
     peer: str | None
     limit: float
+    quiet: bool
     status: str  # PASS, FAIL or n/a
     value: float | None
     low: float | None
@@ -84,6 +85,7 @@ def judge(goal: Goal, cases: dict[str, CaseResult]) -> GoalResult:
         case=goal.case,
         peer=goal.peer,
         limit=goal.limit,
+        quiet=goal.quiet,
         status="n/a",
         value=None,
         low=None,
@@ -171,7 +173,7 @@ def disturbance(result: ScenarioResult) -> float:
 
 
 def _quiet_note(goal: GoalResult) -> str:
-    return ", only those quiet for both" if goal["metric"] == "p99_us" and goal["peer"] is not None else ""
+    return ", only those quiet for both" if goal["quiet"] else ""
 
 
 def markdown(results: Results) -> Iterator[str]:
