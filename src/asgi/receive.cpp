@@ -4,6 +4,7 @@
 #include "asgi/dispatcher.h"
 #include "asgi/freelist.h"
 #include "asgi/interned.h"
+#include "asgi/send.h"
 
 namespace pyre::asgi {
 

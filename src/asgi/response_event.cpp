@@ -75,7 +75,12 @@ void release_file(void* owner) noexcept {
 }
 
 bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
-  if (cycle->dispatcher != nullptr) cycle->dispatcher->note_work();
+  if (cycle->dispatcher != nullptr) {
+    cycle->dispatcher->note_work();
+    // Who waits in receive() learns that the response is complete (http.disconnect).
+    if (cycle->receive_waiters != nullptr && cycle->exchange != nullptr && cycle->exchange->complete())
+      cycle->dispatcher->wake_later(*cycle->exchange);
+  }
   return outcome == http::Outcome::ok || raise_outcome(outcome, event);
 }
 
