@@ -40,6 +40,11 @@ FilePool::~FilePool() {
 }
 
 void FilePool::abandon_after_fork() noexcept {
+  if (impl_ == nullptr) return;
+  if (impl_->running == 0) {
+    impl_.reset();
+    return;
+  }
   // Leaked on purpose: destroying a std::thread that was never joined would end the process.
   static_cast<void>(impl_.release());
 }

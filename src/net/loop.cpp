@@ -97,7 +97,11 @@ std::size_t Loop::run_once(TimePoint until) noexcept {
     ran += timers_.advance(now_, kMaxExpired);
   }
   ran += run_deferred();
-  flush();
+  if (unflushed_.next != &unflushed_) {
+    flush();
+    // Sends that fitted at once are done: reporting them now saves the host another tick.
+    ran += reactor_->run_ready();
+  }
   expected_ = has_work() ? now_ : timers_.next_due();
   return ran;
 }
