@@ -161,7 +161,8 @@ class Server:
             if not await self._start_lifespan(self.lifespan):
                 raise SystemExit(EXIT_STARTUP_FAILURE)
             started = True
-            self._start_engine(context or contextvars.copy_context())
+            # An empty Context is false.
+            self._start_engine(context if context is not None else contextvars.copy_context())
         except BaseException as error:
             if started:
                 await self.lifespan.shutdown()

@@ -44,6 +44,7 @@ class Engine:
         self.calls: list[str] = []
         self.context = contextvars.copy_context()
         self._servers: list[asyncio.Task[Any]] = []
+        self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -52,21 +53,21 @@ class Engine:
 
     def listen(self, fd: int, unix: bool = False) -> None:
         sock = socket.socket(fileno=os.dup(fd))
+        self._listeners.append(sock)
         self._servers.append(self.loop.create_task(self._accept(sock)))
 
     async def _accept(self, sock: socket.socket) -> None:
-        with sock:
-            while True:
-                peer, _ = await self.loop.sock_accept(sock)
-                reader, writer = (
-                    await asyncio.open_connection(sock=peer)
-                    if peer.family != socket.AF_UNIX
-                    else (await asyncio.open_unix_connection(sock=peer))
-                )
-                self._writers.add(writer)
-                task = self.loop.create_task(self._connection(reader, writer), context=self.context.copy())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        while True:
+            peer, _ = await self.loop.sock_accept(sock)
+            reader, writer = (
+                await asyncio.open_connection(sock=peer)
+                if peer.family != socket.AF_UNIX
+                else (await asyncio.open_unix_connection(sock=peer))
+            )
+            self._writers.add(writer)
+            task = self.loop.create_task(self._connection(reader, writer), context=self.context.copy())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -184,6 +185,9 @@ class Engine:
         self.calls.append("stop_listening")
         for task in self._servers:
             task.cancel()
+        for sock in self._listeners:
+            self.loop.remove_reader(sock)
+            sock.close()
 
     def drain(self) -> None:
         self.calls.append("drain")
