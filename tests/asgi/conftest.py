@@ -1,0 +1,85 @@
+"""ASGI behaviour over real sockets, of `python -m pyre`. With --server=uvicorn (or PYRE_TEST_SERVER=uvicorn) the same tests
+run against uvicorn where both behave alike: that is how the tests themselves are tested. Those marked `pyre_only` say why not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from serving import Server, Servers  # noqa: E402
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    try:
+        parser.addoption("--server", choices=["pyre", "uvicorn"], help="the server to test")
+    except ValueError:  # tests/frameworks has it, too
+        pass
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pyre_only(why): not what uvicorn does, or not in uvicorn")
+
+
+def server_kind(config: pytest.Config) -> str:
+    return config.getoption("--server", None) or os.environ.get("PYRE_TEST_SERVER") or "pyre"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE not in item.path.parents:
+            continue
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(60))
+        marker = item.get_closest_marker("pyre_only")
+        if marker is not None and server_kind(config) != "pyre":
+            item.add_marker(pytest.mark.skip(reason=f"pyre only: {marker.args[0]}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    server = getattr(item, "funcargs", {}).get("server")
+    if report.failed and isinstance(server, Server):
+        report.sections.append(("server output", server.new_output()[-8000:]))
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    running = Servers(server_kind(request.config), HERE / "apps")
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    return name
+
+
+@pytest.fixture
+def serve(servers: Servers, loop: str) -> Iterator[Callable[..., Server]]:
+    """serve(app, *arguments): a running server that other tests may use, too. It is checked after the test."""
+    used: list[Server] = []
+
+    def start(app: str, *arguments: str) -> Server:
+        server = servers.shared(app, *arguments, loop=loop)
+        used.append(server)
+        return server
+
+    yield start
+    for server in used:
+        server.check()

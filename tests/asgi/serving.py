@@ -1,0 +1,227 @@
+"""Starts a server in a process of its own and asks it things: what the tests of tests/asgi and tests/frameworks share."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wire import Wire
+
+HANG_GUARD = 30.0  # seconds; how long anything may take before the test gives up. Never an expectation.
+# What nobody wants to see in a server's output, whatever the test.
+NEVER = (
+    "Fatal Python error",
+    "Exception ignored in",
+    "exception was never retrieved",
+    "was never awaited",
+    "Task was destroyed but it is pending",
+    "AddressSanitizer",
+    "ThreadSanitizer",
+    "runtime error:",
+    "Assertion `",
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class StartError(Exception):
+    """The server ended before it listened."""
+
+    def __init__(self, exit_code: int, output: str) -> None:
+        super().__init__(f"exit code {exit_code}\n{output}")
+        self.exit_code = exit_code
+        self.output = output
+
+
+class Server:
+    """A running server. `kind` is "pyre" or "uvicorn"."""
+
+    def __init__(
+        self,
+        kind: str,
+        app: str,
+        *,
+        app_dir: Path,
+        loop: str = "asyncio",
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        uds: str | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.kind = kind
+        self.app = app
+        self.loop = loop
+        self.host = host
+        self.uds = uds
+        self.port = 0
+        self._log = tempfile.TemporaryFile()
+        self._marked = 0
+        where = ["--uds", uds] if uds else ["--host", host]
+        self._command = [sys.executable, "-m", kind, app, *where, "--loop", loop, "--app-dir", str(app_dir)]
+        self._command += arguments
+        self._environment = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
+        for attempt in range(4):
+            try:
+                self._start()
+                return
+            except StartError as error:
+                # Somebody else took the port between our look and the server's bind.
+                if "in use" not in error.output or attempt == 3:
+                    self._log.close()
+                    raise
+
+    @property
+    def address(self) -> Any:
+        return self.uds or (self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def _start(self) -> None:
+        command = list(self._command)
+        if not self.uds:
+            self.port = free_port()
+            command += ["--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=self._environment
+        )
+        until = time.monotonic() + HANG_GUARD
+        while True:
+            exit_code = self.process.poll()
+            if exit_code is not None:
+                raise StartError(exit_code, self.output())
+            try:
+                Wire(self.address).close()
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    self.process.kill()
+                    self.process.wait()
+                    raise StartError(-1, "it does not listen\n" + self.output()) from None
+                time.sleep(0.01)
+
+    def connect(self, **options: Any) -> Wire:
+        return Wire(self.address, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        """A GET request on a connection of its own."""
+        with self.connect() as wire:
+            wire.request("GET", path, headers=[("connection", "close")], **options)
+            return wire.response()
+
+    def journal(self, key: str) -> list[Any]:
+        """What the application noted under `key`."""
+        noted: list[Any] = ast.literal_eval(self.get(f"/journal?{key}").body.decode())
+        return noted
+
+    def wait_for_note(self, key: str, wanted: Callable[[list[Any]], bool] = bool) -> list[Any]:
+        """The journal as soon as it is as `wanted` (by default: not empty)."""
+        until = time.monotonic() + HANG_GUARD
+        while not wanted(noted := self.journal(key)):
+            assert time.monotonic() < until, f"the journal of {key!r} is still {noted!r}"
+            time.sleep(0.01)
+        return noted
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the process, from /proc."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def output(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+
+    def new_output(self) -> str:
+        """The output since mark()."""
+        return self.output()[self._marked :]
+
+    def wait_for_output(self, text: str) -> str:
+        until = time.monotonic() + HANG_GUARD
+        while text not in (output := self.new_output()):
+            assert time.monotonic() < until, f"{text!r} is not in the output:\n{output}"
+            time.sleep(0.01)
+        return output
+
+    def mark(self) -> None:
+        self._marked = len(self.output())
+
+    def check(self) -> None:
+        """It lives, and has not said what must never be said."""
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.output()}"
+        output = self.new_output()
+        for text in NEVER:
+            assert text not in output, output
+
+    def wait(self) -> int:
+        return self.process.wait(HANG_GUARD)
+
+    def stop(self) -> int:
+        """SIGTERM; SIGKILL if that is of no use. Returns the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(HANG_GUARD)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.process.returncode
+
+    def close(self) -> None:
+        self.stop()
+        self._log.close()
+
+
+class Servers:
+    """Running servers by what they were started with: a start costs more than most tests."""
+
+    def __init__(self, kind: str, app_dir: Path) -> None:
+        self.kind = kind
+        self._app_dir = app_dir
+        self._running: dict[Any, Server] = {}
+
+    def shared(self, app: str, *arguments: str, loop: str) -> Server:
+        key = (app, arguments, loop)
+        server = self._running.get(key)
+        if server is not None and server.process.poll() is not None:
+            server.close()
+            server = None
+        if server is None:
+            server = Server(self.kind, app, app_dir=self._app_dir, loop=loop, arguments=arguments)
+            self._running[key] = server
+        server.mark()
+        return server
+
+    @contextlib.contextmanager
+    def private(self, app: str, *arguments: str, loop: str = "asyncio", **options: Any) -> Iterator[Server]:
+        server = Server(self.kind, app, app_dir=self._app_dir, loop=loop, arguments=arguments, **options)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    def close(self) -> None:
+        for server in self._running.values():
+            server.close()
+        self._running.clear()
