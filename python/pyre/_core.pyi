@@ -9,8 +9,10 @@ __version__: str
 def build_info() -> dict[str, str]:
     """How the extension was built: compiler, flags, versions of the libraries in it."""
 
+class _pybind11_type(type): ...  # the metaclass of every class that pybind11 makes
+
 @final
-class Engine:
+class Engine(metaclass=_pybind11_type):
     """One HTTP server on one running asyncio loop. Every method must be called on the loop's thread.
 
     Each request's context is a copy of the context in which the Engine is made.
