@@ -4,6 +4,7 @@
     bench/callgrind.py --server uvicorn --top 30
     bench/callgrind.py --pipeline 16 --requests 8000
     bench/callgrind.py --app starlette_json:app --json out.json
+    bench/callgrind.py --core build/profile/python/pyre/_core*.so     a module with symbols, see bench/README.md
 
 Counting starts after a warm-up and covers an exact number of requests. It covers user space only: the kernel's share
 (most of a raw request) is in the CPU time that compare.py measures. The counts repeat to within a few per mille on any
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import signal
@@ -112,7 +114,7 @@ def part_of(place: Place) -> str:
         return "mimalloc"
     if ours:
         found = SOURCE.search(place.file) or NAMESPACE.search(place.function)
-        return f"pyre {found[1]}" if found else "pyre other (inlined std, pybind11)"
+        return f"pyre {found[1]}" if found else "pyre other"
     for pattern, part in OBJECTS:
         if pattern.search(place.object):
             return part
@@ -164,6 +166,15 @@ def count(server: Server, options: Options, args: argparse.Namespace, work: Path
         return _read_dumps(running, out)
 
 
+def package_with(core: Path, work: Path) -> Path:
+    """A copy of the Python package around another build of its module; the directory for PYTHONPATH."""
+    target = work / "python"
+    ignored = shutil.ignore_patterns("_core*.so", "__pycache__")
+    shutil.copytree(servers.ROOT / "python" / "pyre", target / "pyre", ignore=ignored)
+    shutil.copy2(core, target / "pyre" / core.name)
+    return target
+
+
 def _read_dumps(running: Running, out: Path) -> dict[Place, int]:
     costs: dict[Place, int] = defaultdict(int)
     for dump in sorted(out.parent.glob(out.name + ".*")):
@@ -185,6 +196,7 @@ def main() -> int:
     parser.add_argument("--server", choices=["pyre", "uvicorn", "nginx", "bare"], default="pyre")
     parser.add_argument("--app", default="raw:app", help="module of bench/apps and app object (raw:app)")
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    parser.add_argument("--core", type=Path, help="run pyre with this build of its module")
     parser.add_argument("--path", default="/")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--pipeline", type=int, default=1)
@@ -197,14 +209,17 @@ def main() -> int:
         print("callgrind.py: valgrind is not installed", file=sys.stderr)
         return 1
     server = servers.SERVERS[args.server]
-    if not server.available():
+    if not server.available() and args.core is None:
         print(f"callgrind.py: {args.server} is not installed", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _terminate)
     work = Path(tempfile.mkdtemp(prefix="pyre-callgrind-"))
     try:
-        costs = count(server, Options(args.app, loop=args.loop), args, work)
+        env = {}
+        if args.core is not None:
+            env["PYTHONPATH"] = os.pathsep.join([str(package_with(args.core, work)), str(servers.APPS)])
+        costs = count(server, Options(args.app, loop=args.loop, env=env), args, work)
     except BenchError as error:
         print(f"callgrind.py: {error}", file=sys.stderr)
         return 1

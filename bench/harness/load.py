@@ -74,7 +74,7 @@ def wrk(
                 return report
         raise BenchError("wrk printed no report")
 
-    once(settings.warmup)
+    warmed = once(settings.warmup)["requests"]
     window = Window(running.child, settings.cores)
     report = once(settings.seconds)
     window.close()
@@ -85,6 +85,7 @@ def wrk(
     requests = report["requests"]
     return {
         "requests": requests,
+        "warmup_requests": warmed,
         "cpu_us": window.cpu / requests * 1e6,
         "rps": requests / report["duration_us"] * 1e6,
         "p50_us": report["p50_us"],
