@@ -23,21 +23,20 @@ platform::Expected<std::unique_ptr<Loop>> Loop::create() noexcept {
 }
 
 platform::Expected<std::unique_ptr<Loop>> Loop::create(MakeReactor make, void* context) noexcept {
-  std::unique_ptr<Loop> loop(new (std::nothrow) Loop(platform::now()));
+  std::unique_ptr<Loop> loop(new (std::nothrow) Loop());
   if (loop == nullptr) return platform::Error{platform::Errc::exhausted, 0};
   platform::Expected<std::unique_ptr<platform::Reactor>> reactor = make(loop->buffers_, context);
   if (!reactor) return reactor.error();
   loop->reactor_ = std::move(reactor.value());
   loop->mailbox_.bind(*loop->reactor_);
+  // Only now: a simulated reactor brings its own clock.
+  loop->update_now();
+  loop->harvested_at_ = loop->now_;
+  loop->timers_.restart(loop->now_);
   return loop;
 }
 
-Loop::Loop(TimePoint now) noexcept : timers_(now), is_cached_(&platform::is_cached) {
-  deferred_.previous_ = deferred_.next_ = &deferred_;
-  expected_ = TimePoint::max();
-  update_now();
-  harvested_at_ = now_;
-}
+Loop::Loop() noexcept : is_cached_(&platform::is_cached) { deferred_.previous_ = deferred_.next_ = &deferred_; }
 
 Loop::~Loop() {
   files_.reset();

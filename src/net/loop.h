@@ -117,7 +117,7 @@ class Loop {
   static constexpr std::uint32_t kKeepFrames = 64;   // 64 KiB; one for each request of a batch
   static constexpr std::chrono::milliseconds kStarvedPause{64};  // before streams that found no buffer try again
 
-  explicit Loop(TimePoint now) noexcept;
+  Loop() noexcept;
   std::size_t run_deferred() noexcept;
   std::size_t run_resumed() noexcept;
   [[nodiscard]] SendFrame* take_frame() noexcept;
@@ -138,10 +138,10 @@ class Loop {
   std::unique_ptr<platform::Reactor> reactor_;
   TimePoint now_{};
   TimePoint harvested_at_{};            // when the last poll ended
-  TimePoint expected_{};                // when the next tick could begin, as far as we know
+  TimePoint expected_ = TimePoint::max();  // when the next tick could begin, as far as we know
   TimePoint armed_ = TimePoint::max();  // the reactor's alarm
   TimePoint next_second_{};             // when wall_second_ is to be read again
-  TimerWheel timers_;
+  TimerWheel timers_{TimePoint{}};
   Mailbox mailbox_;
   std::int64_t wall_second_ = 0;
   LoopStats stats_;

@@ -19,6 +19,12 @@ Timer::~Timer() {
 
 TimerWheel::TimerWheel(TimePoint now) noexcept : origin_(now) {}
 
+void TimerWheel::restart(TimePoint now) noexcept {
+  assert(size_ == 0);
+  origin_ = now;
+  current_ = 0;
+}
+
 TimerWheel::~TimerWheel() {
   for (Timer* list : lists_) {
     while (list != nullptr) {

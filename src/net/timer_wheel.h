@@ -45,6 +45,8 @@ class TimerWheel {
   static constexpr std::chrono::milliseconds kTick{64};
 
   explicit TimerWheel(TimePoint now) noexcept;
+  // Only while the wheel is empty: another clock is in force.
+  void restart(TimePoint now) noexcept;
   ~TimerWheel();
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
