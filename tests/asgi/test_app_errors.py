@@ -111,8 +111,11 @@ def test_errors_of_many_requests(server: Server) -> None:
 def names(after_the_start: bool) -> list[str]:
     import errors
 
-    late = {name for name, function in errors.MISUSE.items() if getattr(function, "__module__", "") and
-            function.__name__ != "send_it"}
+    late = {
+        name
+        for name, function in errors.MISUSE.items()
+        if getattr(function, "__module__", "") and function.__name__ != "send_it"
+    }
     return sorted(name for name in errors.MISUSE if (name in late) == after_the_start)
 
 

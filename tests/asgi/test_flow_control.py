@@ -37,7 +37,9 @@ def test_send_waits_when_nobody_reads(server: Server, size: int) -> None:
         length = int(response.header("content-length") or 0)
         while received < min(length, 8 << 20):
             received += len(wire.take(1 << 20))
-        assert server.wait_for_note(key, lambda noted: noted[-1] == "all" or noted[-1] * size > taken * size + (4 << 20))
+        assert server.wait_for_note(
+            key, lambda noted: noted[-1] == "all" or noted[-1] * size > taken * size + (4 << 20)
+        )
 
 
 def test_a_response_that_was_stuck_goes_on(server: Server) -> None:

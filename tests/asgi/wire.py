@@ -46,7 +46,9 @@ class Closed(Exception):
 class Wire:
     """A TCP or unix connection."""
 
-    def __init__(self, address: Any, *, receive_buffer: int | None = None, source: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, address: Any, *, receive_buffer: int | None = None, source: tuple[str, int] | None = None
+    ) -> None:
         if isinstance(address, str):
             family = socket.AF_UNIX
         else:
