@@ -14,7 +14,6 @@ If that thread cannot keep up, lines are dropped (and counted by the engine); th
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -101,6 +100,8 @@ def _read_lines(fd: int) -> None:
 
 
 def _emit(line: bytes) -> None:
+    import json
+
     try:
         fields: dict[str, Any] = json.loads(line)
     except ValueError:

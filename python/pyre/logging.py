@@ -6,8 +6,6 @@ calls.
 
 from __future__ import annotations
 
-import http
-import json
 import logging
 import os
 import sys
@@ -110,11 +108,13 @@ class AccessFormatter(DefaultFormatter):
     _stream_name = "stdout"
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        from http import HTTPStatus
+
         record = copy(record)
         fields = record.__dict__
         status = int(fields.get("status", 0))
         try:
-            phrase = f"{status} {http.HTTPStatus(status).phrase}"
+            phrase = f"{status} {HTTPStatus(status).phrase}"
         except ValueError:
             phrase = str(status)
         target = fields.get("path", "")
@@ -137,6 +137,8 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC, ms), level, logger, message, `exception`, and each `extra` field."""
 
     def format(self, record: logging.LogRecord) -> str:
+        import json
+
         seconds = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
         document: dict[str, Any] = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",
@@ -261,6 +263,8 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
         return
     path = os.fspath(log_config) if isinstance(log_config, str | os.PathLike) else None
     if path is not None and path.endswith(".json"):
+        import json
+
         with open(path, encoding="utf-8") as file:
             config.dictConfig(json.load(file))
     elif path is not None and path.endswith((".yaml", ".yml")):

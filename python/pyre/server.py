@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import logging
 import os
-import random
 import signal
 import socket
 import threading
@@ -183,7 +182,9 @@ class Server:
         config = self.config
         assert self.lifespan is not None
         limit = config.limit_max_requests
-        if limit is not None:
+        if limit is not None and config.limit_max_requests_jitter:
+            import random
+
             limit += random.randint(0, config.limit_max_requests_jitter)
         # Only now: the application may have set `pyre.access` up while it was imported or started.
         self._access_log = access_log.open_target(
@@ -303,6 +304,8 @@ class Server:
     def _close(self) -> None:
         self._close_listeners()
         if self._engine is not None:
+            if not self._engine.idle:
+                self._engine.abort()  # only when shutdown() was itself cut short, by a cancellation from outside
             self._engine.close()
             self._engine = None
         if self._access_log is not None:

@@ -12,7 +12,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pyre.errors import BindError, ConfigError
@@ -40,16 +39,26 @@ class InheritedSocket(NamedTuple):
 Address = TcpAddress | UnixAddress | InheritedSocket
 
 
-@dataclass(slots=True)
 class Listener:
-    """A bound socket, and what has to be known to name it and to clean up after it."""
+    """A bound socket, and what has to be known to name it and to clean up after it.
 
-    sock: socket.socket
-    name: str
-    """For people: `http://127.0.0.1:8000`, `unix:/run/app.sock` or `fd://3`."""
-    unix_path: str | None = None
-    unix_inode: tuple[int, int] | None = None
-    """Of the file that we made; only that one is removed again."""
+    `name` is for people: `http://127.0.0.1:8000`, `unix:/run/app.sock` or `fd://3`. `unix_path` and `unix_inode` are
+    those of a socket's file that we made; only that one is removed again.
+    """
+
+    __slots__ = ("name", "sock", "unix_inode", "unix_path")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str,
+        unix_path: str | None = None,
+        unix_inode: tuple[int, int] | None = None,
+    ) -> None:
+        self.sock = sock
+        self.name = name
+        self.unix_path = unix_path
+        self.unix_inode = unix_inode
 
     @property
     def is_unix(self) -> bool:

@@ -58,7 +58,8 @@ def start(directory: Path, *arguments: str, **options: object) -> Command:
 
 
 def until(port: int, path: str, wanted: Callable[[str], bool]) -> None:
-    """Asks until the answer is wanted. A connection that the old child closes before it read the request is no failure."""
+    """Asks until the answer is wanted. A connection that the old child closes before it read the request is no
+    failure."""
     deadline = time.monotonic() + HANG_GUARD
     while time.monotonic() < deadline:
         try:
