@@ -76,6 +76,14 @@ if(PYRE_LTO AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT PYRE_SANITIZE)
   check_ipo_supported(RESULT PYRE_HAVE_IPO OUTPUT ipo_output LANGUAGES C CXX)
   if(PYRE_HAVE_IPO)
     set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
+    if(NOT PYRE_IS_WHEEL AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # Objects with machine code beside the LTO form, so that a test program can be linked without optimising everything
+      # once more (testing.cmake says -fno-lto): only the extension module is worth that.
+      foreach(lang C CXX)
+        string(REPLACE "-fno-fat-lto-objects" "-ffat-lto-objects"
+          CMAKE_${lang}_COMPILE_OPTIONS_IPO "${CMAKE_${lang}_COMPILE_OPTIONS_IPO}")
+      endforeach()
+    endif()
   else()
     message(STATUS "pyre: no link-time optimisation: ${ipo_output}")
   endif()

@@ -15,6 +15,9 @@ function(pyre_add_test name)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(${name} PRIVATE pyre_options ${arg_LIBS} GTest::gtest GTest::gtest_main)
   # A test is linked often and run once.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_link_options(${name} PRIVATE -fno-lto)
+  endif()
   set_target_properties(${name} PROPERTIES
     INTERPROCEDURAL_OPTIMIZATION OFF
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
