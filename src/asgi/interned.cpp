@@ -70,6 +70,7 @@ bool init_interned() {
       {&names.set_result, "set_result"},
       {&names.done, "done"},
       {&names.send, "send"},
+      {&names.add, "add"},
       {&names.GET, "GET"},
       {&names.HEAD, "HEAD"},
       {&names.POST, "POST"},

@@ -18,6 +18,11 @@ struct Capture {
   vectorcallfunc vectorcall;
   PyObject* step;
 };
+// Stands in for WeakSet.add likewise: the task is entered afterwards, by register_task().
+PyObject* ignore_add(PyObject*, PyObject*) noexcept { Py_RETURN_NONE; }
+PyMethodDef ignore_add_method = {"add", ignore_add, METH_O, nullptr};
+PyObject* ignore_add_function = nullptr;
+
 PyTypeObject capture_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 Capture* capture = nullptr;
 
@@ -44,7 +49,8 @@ bool init_task_starter_types() {
   if (capture == nullptr) return false;
   capture->vectorcall = capture_call;
   capture->step = nullptr;
-  return true;
+  ignore_add_function = PyCFunction_New(&ignore_add_method, nullptr);
+  return ignore_add_function != nullptr;
 }
 
 bool TaskStarter::init(PyObject* loop) noexcept {
@@ -56,6 +62,9 @@ bool TaskStarter::init(PyObject* loop) noexcept {
   keywords_ = PyRef::steal(PyDict_New());
   if (!task_type_ || !base_context_ || !keywords_) return false;
   if (PyDict_SetItem(keywords_.get(), names.loop, loop) != 0) return false;
+  // A name of its own for each task costs a printf per request; "Task-N" says nothing that this does not.
+  task_name_ = PyRef::steal(PyUnicode_InternFromString("asgi-request"));
+  if (!task_name_ || PyDict_SetItem(keywords_.get(), names.name, task_name_.get()) != 0) return false;
   if (kEager && PyDict_SetItem(keywords_.get(), names.eager_start, Py_True) != 0) return false;
   if (!kEager) {
     loop_dict_ = PyRef::steal(PyObject_GenericGetDict(loop, nullptr));
@@ -63,6 +72,14 @@ bool TaskStarter::init(PyObject* loop) noexcept {
       PyErr_Clear();
       plain_ = true;
     }
+    PyRef all = PyRef::steal(PyObject_GetAttrString(PyRef::steal(PyImport_ImportModule("asyncio.tasks")).get(), "_all_tasks"));
+    if (all) {
+      registry_dict_ = PyRef::steal(PyObject_GenericGetDict(all.get(), nullptr));
+      registry_data_ = PyRef::steal(PyObject_GetAttrString(all.get(), "data"));
+      registry_remove_ = PyRef::steal(PyObject_GetAttrString(all.get(), "_remove"));
+    }
+    PyErr_Clear();
+    if (!registry_remove_ || !registry_dict_ || !registry_data_ || !PySet_CheckExact(registry_data_.get())) registry_dict_.reset();
   }
   PyRef globals = PyRef::steal(Py_BuildValue("{s:s}", "__name__", "pyre._core"));
   if (!globals || PyDict_SetItemString(globals.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return false;
@@ -91,30 +108,48 @@ PyRef TaskStarter::start_plain(HttpCycle* cycle, PyObject* context) noexcept {
   return PyRef::steal(PyObject_Vectorcall(method.get(), arguments, 1, keywords));
 }
 
-PyRef TaskStarter::start_captured(HttpCycle* cycle, PyObject* context) noexcept {
+PyRef TaskStarter::construct_captured(HttpCycle* cycle, PyRef& step) noexcept {
   PyRef arguments = PyRef::steal(PyTuple_Pack(1, reinterpret_cast<PyObject*>(cycle)));
   if (!arguments) return {};
   // Somebody else may have put a call_soon on the instance (instrumentation): it comes back afterwards.
   PyRef before = PyRef::borrow(PyDict_GetItemWithError(loop_dict_.get(), names.call_soon));
   if (PyDict_SetItem(loop_dict_.get(), names.call_soon, reinterpret_cast<PyObject*>(capture)) != 0) return {};
+  if (registry_dict_ && PyDict_SetItem(registry_dict_.get(), names.add, ignore_add_function) != 0) PyErr_Clear();
   PyRef task = PyRef::steal(PyObject_Call(task_type_.get(), arguments.get(), keywords_.get()));
-  PyRef pending = task ? PyRef() : take_exception();
+  PyRef failed = task ? PyRef() : take_exception();
+  if (registry_dict_ && PyDict_DelItem(registry_dict_.get(), names.add) != 0) PyErr_Clear();
   const int restored = before ? PyDict_SetItem(loop_dict_.get(), names.call_soon, before.get())
                               : PyDict_DelItem(loop_dict_.get(), names.call_soon);
-  PyRef step = PyRef::steal(std::exchange(capture->step, nullptr));
-  if (pending) {
+  step = PyRef::steal(std::exchange(capture->step, nullptr));
+  if (failed) {
     PyErr_Clear();
-    restore_exception(std::move(pending));
+    restore_exception(std::move(failed));
     return {};
   }
-  if (restored != 0 || !step) {
-    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_RuntimeError, "asyncio.Task did not schedule its first step");
-    return {};
-  }
+  if (restored == 0 && step) return task;
+  if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_RuntimeError, "asyncio.Task did not schedule its first step");
+  return {};
+}
+
+PyRef TaskStarter::register_task(PyObject* task) noexcept {
+  // WeakSet.add(): self.data.add(ref(item, self._remove))
+  PyRef reference = PyRef::steal(PyWeakref_NewRef(task, registry_remove_.get()));
+  if (reference && PySet_Add(registry_data_.get(), reference.get()) == 0) return reference;
+  PyErr_Clear();
+  return {};
+}
+
+PyRef TaskStarter::start_captured(HttpCycle* cycle, PyObject* context) noexcept {
+  PyRef step;
+  PyRef task = construct_captured(cycle, step);
+  if (!task) return {};
+  PyRef entry = registry_dict_ ? register_task(task.get()) : PyRef();
   if (PyContext_Enter(context) != 0) return {};
   PyRef result = PyRef::steal(PyObject_CallNoArgs(step.get()));
   PyRef failed = result ? PyRef() : take_exception();  // KeyboardInterrupt or SystemExit: the task has it, too
   if (PyContext_Exit(context) != 0) return {};
+  // Done already: taken out by hand, while the reference lives, instead of by its callback.
+  if (entry && cycle->finished && PySet_Discard(registry_data_.get(), entry.get()) < 0) PyErr_Clear();
   if (failed) {
     restore_exception(std::move(failed));
     return {};

@@ -1,7 +1,8 @@
 // TaskStarter: runs the first step of a request's coroutine at once, inside a real asyncio.Task, without a trip through call_soon.
 //
 // Python 3.12+: asyncio.Task(..., eager_start=True). Python 3.11: the loop's call_soon is overridden, on the instance and only
-// while the Task is constructed, by a function that keeps the step; the step runs after the constructor returned. Either way
+// while the Task is constructed, by a function that keeps the step; the step runs after the constructor returned. Likewise the
+// registration in asyncio's WeakSet of all tasks, two Python calls per task, is done by us with the same effect. Either way
 // there is no current task around it, so current_task(), cancel(), asyncio.timeout(), anyio and sniffio are right inside.
 // A loop with a task factory, or in debug mode, gets loop.create_task() unchanged.
 #pragma once
@@ -25,6 +26,9 @@ class TaskStarter {
 
  private:
   [[nodiscard]] PyRef start_captured(HttpCycle* cycle, PyObject* context) noexcept;  // 3.11
+  [[nodiscard]] PyRef construct_captured(HttpCycle* cycle, PyRef& step) noexcept;
+  // Enters a task into asyncio's set of all tasks. The entry, or null: it could not (then nothing is set).
+  [[nodiscard]] PyRef register_task(PyObject* task) noexcept;
   [[nodiscard]] PyRef start_plain(HttpCycle* cycle, PyObject* context) noexcept;
 
   PyRef loop_;
@@ -32,6 +36,10 @@ class TaskStarter {
   PyRef base_context_;
   PyRef keywords_;       // {"loop": loop, "context": ..., ...}
   PyRef loop_dict_;      // the loop's instance dict (3.11)
+  PyRef registry_dict_;  // asyncio's WeakSet of all tasks: its instance dict, its set of weak references, and their callback (3.11)
+  PyRef registry_data_;
+  PyRef registry_remove_;
+  PyRef task_name_;
   PyRef await_helper_;   // `async def` around the cycle, for task factories that insist on a coroutine
   bool plain_ = false;
 };
