@@ -72,6 +72,11 @@ PyRef ascii(std::string_view text) noexcept {
   return object;
 }
 
+// A shallow copy (ASGI lifespan spec, "Lifespan State"). The state is a dict unless an app's own server code gave another mapping.
+PyRef copy_of(PyObject* state) noexcept {
+  return PyRef::steal(PyDict_CheckExact(state) ? PyDict_Copy(state) : PyObject_CallMethod(state, "copy", nullptr));
+}
+
 PyRef headers_of(const http::RequestHead& head) noexcept {
   PyRef list = PyRef::steal(PyList_New(static_cast<Py_ssize_t>(head.fields.size())));
   if (!list) return list;
@@ -143,7 +148,7 @@ PyObject* ScopeBuilder::build(http::Exchange& exchange) noexcept {
   if (ok && head.query_size != 0) ok = set(dict, names.query_string, bytes_of(head.query()));
   if (ok && head.method() != "GET") ok = set(dict, names.method, PyRef::steal(method_object(head.method())));
   if (ok && head.minor_version == 0) ok = PyDict_SetItem(dict, names.http_version, names.v1_0) == 0;
-  if (ok && state_) ok = set(dict, names.state, PyRef::steal(PyObject_CallMethod(state_.get(), "copy", nullptr)));
+  if (ok && state_) ok = set(dict, names.state, copy_of(state_.get()));
   if (const std::string_view scheme = exchange.forwarded().scheme; ok && !scheme.empty()) {
     // A proxy's ws or wss means http or https for an HTTP scope.
     PyObject* value = scheme == "https" || scheme == "wss" ? names.https : names.http;
