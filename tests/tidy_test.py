@@ -20,9 +20,12 @@ SOURCE_SUFFIXES = {".h", ".cpp", ".c", ".cc", ".hpp", ".inl"}
 TEXT_SUFFIXES = SOURCE_SUFFIXES | {"", *".py .pyi .cmake .sh .toml .json .md .txt .lua .yml .yaml".split()}
 MAX_COLUMNS = 120
 MAX_LINES = 500
+MAX_LINES_OF_A_TEST = 800
 
-# Longer than 500 lines, each for a reason.
-LONG_FILES: dict[str, str] = {}
+# Longer than that, each for a reason.
+LONG_FILES: dict[str, str] = {
+    "src/platform/sim/sim_reactor.cpp": "test support: one simulated network, whose parts share every structure",
+}
 # Data, or text that is wrapped by its renderer.
 ANY_LINE_LENGTH = {".md", ".json", ".txt", ".lock"}
 
@@ -148,14 +151,15 @@ def test_lines_are_at_most_120_columns() -> None:
     none_of(broken())
 
 
-def test_files_are_at_most_500_lines() -> None:
+def test_files_are_not_too_long() -> None:
     def broken() -> Iterator[str]:
         for path in OURS:
             name = name_of(path)
+            limit = MAX_LINES_OF_A_TEST if name.startswith("tests/") else MAX_LINES
             count = len(lines_of(path))
-            if count > MAX_LINES and name not in LONG_FILES:
-                yield f"{name}: {count} lines"
-            elif count <= MAX_LINES and name in LONG_FILES:
+            if count > limit and name not in LONG_FILES:
+                yield f"{name}: {count} lines, the limit is {limit}"
+            elif count <= limit and name in LONG_FILES:
                 yield f"{name}: {count} lines, so it needs no exception any more"
         for name in LONG_FILES:
             if not (ROOT / name).exists():
