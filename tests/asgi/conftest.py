@@ -1,5 +1,8 @@
-"""ASGI behaviour over real sockets, of `python -m pyre`. With --server=uvicorn (or PYRE_TEST_SERVER=uvicorn) the same tests
-run against uvicorn where both behave alike: that is how the tests themselves are tested. Those marked `pyre_only` say why not."""
+"""ASGI behaviour over real sockets, of `python -m pyre`.
+
+With --server=uvicorn (or PYRE_TEST_SERVER=uvicorn) the same tests run against uvicorn where both behave alike: that is
+how the tests themselves are tested. Those marked `pyre_only` say why not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a server in a process of its own and asks it things: what the tests of tests/asgi and tests/frameworks share."""
+"""Starts a server in a process of its own and asks it things: shared by tests/asgi and tests/frameworks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Requests that must be refused, from the outside. The exhaustive table is the C++ tests'; here each kind is met once, by a
-server that stands, and the application never sees any of them."""
+"""Requests that must be refused, from the outside.
+
+The exhaustive table is the C++ tests'; here each kind is met once, by a whole server, and the application never sees
+any of them.
+"""
 
 from __future__ import annotations
 

@@ -150,7 +150,8 @@ def test_a_trusted_proxy_names_client_and_scheme(server: Server) -> None:
     with server.connect() as wire:
         scope = scope_of(
             wire,
-            b"GET /scope HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4:1024\r\nX-Forwarded-Proto: https\r\n\r\n",
+            b"GET /scope HTTP/1.1\r\nHost: x\r\n"
+            b"X-Forwarded-For: 6.6.6.6, 1.2.3.4:1024\r\nX-Forwarded-Proto: https\r\n\r\n",
         )
         assert tuple(scope["client"]) == ("1.2.3.4", 1024)
         assert scope["scheme"] == "https"

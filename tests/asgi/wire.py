@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 TIMEOUT = 30.0  # a hang-guard
 
@@ -68,7 +68,7 @@ class Wire:
             raise
         self.buffer = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -165,7 +165,7 @@ class Wire:
         assert len(lengths) <= 1 and codings in ([], ["chunked"]), response
         assert not (lengths and codings), response
         if response.status in (204, 304) or method == "HEAD":
-            assert response.status == 304 or method == "HEAD" or not lengths and not codings, response
+            assert response.status == 304 or method == "HEAD" or (not lengths and not codings), response
             return
         if codings:
             while size := self._chunk_size():

@@ -1,4 +1,4 @@
-"""Applications that do wrong. Those under /caught send the error that they got as the rest of their answer, or note it."""
+"""Applications that do wrong. Those under /caught note the error that they got."""
 
 from __future__ import annotations
 

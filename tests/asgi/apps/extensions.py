@@ -95,7 +95,7 @@ async def zerocopysend(scope: Scope, receive: Receive, send: Send) -> None:
 
 @app.handler
 async def zerocopysend_file(scope: Scope, receive: Receive, send: Send) -> None:
-    """A file object whose position is in the middle; the position stays where it is."""
+    """A file object whose position is in the middle."""
     given = query(scope)
     with open(given["path"], "rb") as file:
         file.seek(5)
