@@ -47,8 +47,7 @@ PySendResult settle(HttpCycle* self, PySendResult status, PyObject** result) noe
     return PYGEN_RETURN;
   }
   // Cancellation must end the task as cancelled, else asyncio.timeout(), task groups and our own abort misread it.
-  static PyObject* cancelled = PyObject_GetAttrString(PyRef::steal(PyImport_ImportModule("asyncio")).get(), "CancelledError");
-  if (PyErr_ExceptionMatches(cancelled) || PyErr_ExceptionMatches(PyExc_GeneratorExit)) {
+  if (PyErr_ExceptionMatches(cancelled_error) || PyErr_ExceptionMatches(PyExc_GeneratorExit)) {
     PyRef exception = take_exception();
     if (!self->aborted) restore_exception(PyRef::borrow(exception.get()));
     finish(self);

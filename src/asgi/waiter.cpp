@@ -5,11 +5,12 @@
 
 namespace pyre::asgi {
 
+PyObject* cancelled_error = nullptr;
+
 namespace {
 
 PyTypeObject waiter_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 Freelist<Waiter> freelist;
-PyObject* cancelled_error = nullptr;
 PyObject* invalid_state_error = nullptr;
 
 Waiter* as_waiter(PyObject* object) noexcept { return reinterpret_cast<Waiter*>(object); }

@@ -20,6 +20,8 @@ struct Waiter {
   bool blocking;
 };
 
+extern PyObject* cancelled_error;  // asyncio.CancelledError
+
 [[nodiscard]] bool init_waiter_type();
 // A new pending waiter; null with an exception set.
 [[nodiscard]] Waiter* new_waiter(PyObject* loop) noexcept;
