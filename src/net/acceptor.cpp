@@ -45,7 +45,8 @@ Acceptor::~Acceptor() { assert(state_ == State::fresh || state_ == State::closed
 
 Error Acceptor::open(platform::NativeSocket listener) noexcept {
   assert(state_ == State::fresh);
-  // The reactor closes what it was given, and the caller keeps its listener: for the next loop, or for the process that takes over.
+  // The reactor closes what it was given, and the caller keeps its listener: for the next loop, or for the process that
+  // takes over.
   platform::Expected<platform::NativeSocket> own = platform::duplicate_socket(listener);
   if (!own) return own.error();
   platform::Expected<platform::Socket*> attached = loop_.reactor().attach(*own);

@@ -1,5 +1,6 @@
-// Acceptor: one listening socket on one loop. Accepts at most 16 a tick, pauses for 100 ms when descriptors run short (EMFILE; a spare
-// descriptor is kept so that one waiting client can be accepted and refused rather than spun on), and can be paused from above.
+// Acceptor: one listening socket on one loop. Accepts at most 16 a tick, pauses for 100 ms when descriptors run short
+// (EMFILE; a spare descriptor is kept so that one waiting client can be accepted and refused rather than spun on), and
+// can be paused from above.
 #pragma once
 
 #include <array>
@@ -36,8 +37,8 @@ class Acceptor {
   [[nodiscard]] std::uint64_t refused() const noexcept { return refused_; }      // clients turned away by that
 
  private:
-  // Four accepts posted: on Windows that many clients connect between two ticks without waiting for us; on epoll one would do, and
-  // the others cost nothing.
+  // Four accepts posted: on Windows that many clients connect between two ticks without waiting for us; on epoll one
+  // would do, and the others cost nothing.
   static constexpr std::size_t kPosted = 4;
   static constexpr std::uint32_t kMaxAcceptsPerTick = 16;  // then the connections that exist have their turn
   static constexpr std::chrono::milliseconds kShortagePause{100};

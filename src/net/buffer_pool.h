@@ -1,5 +1,5 @@
-// BufferPool: receive buffers of one size, lent late and given back soon; the loop's thread only. A handful of buffers serve
-// thousands of connections, because a buffer is held only while its bytes are being looked at.
+// BufferPool: receive buffers of one size, lent late and given back soon; the loop's thread only. A handful of buffers
+// serve thousands of connections, because a buffer is held only while its bytes are being looked at.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// FilePool: two plain threads for file work that may block: open + stat, and reading ahead of a send. Not oneTBB: a blocked
-// worker would be a lost core. Results come back by mailbox.
+// FilePool: two plain threads for file work that may block: open + stat, and reading ahead of a send. Not oneTBB: a
+// blocked worker would be a lost core. Results come back by mailbox.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,10 @@ class FilePool {
   // Derive, fill, submit. `completed` runs on `home`'s thread, without the GIL. The request stays alive until then.
   struct OpenRequest : Request {
     explicit OpenRequest(Deliver completed) noexcept : Request(completed, Kind::open) {}
-    std::string path;               // in
-    platform::Error error{platform::Errc::ok, 0};  // out
+    std::string path;                               // in
+    platform::Error error{platform::Errc::ok, 0};   // out
     platform::NativeFile file = platform::no_file;  // out; the receiver closes it
-    platform::FileInfo info{};      // out; whether it is a regular file is for the receiver to judge
+    platform::FileInfo info{};                      // out; whether it is a regular file is for the receiver to judge
   };
   struct ReadAheadRequest : Request {  // makes [offset, offset+count) cached
     explicit ReadAheadRequest(Deliver completed) noexcept : Request(completed, Kind::read_ahead) {}
@@ -47,8 +47,8 @@ class FilePool {
   ~FilePool();  // finishes what is queued; letters are posted to loops that must still exist
   FilePool(const FilePool&) = delete;
   FilePool& operator=(const FilePool&) = delete;
-  // ok: the request is on its way, and comes back by mail whatever becomes of it. Errc::exhausted: the queue is full, or no thread
-  // could be started; the request is still the caller's.
+  // ok: the request is on its way, and comes back by mail whatever becomes of it. Errc::exhausted: the queue is full,
+  // or no thread could be started; the request is still the caller's.
   [[nodiscard]] platform::Errc submit(Loop& home, OpenRequest& request) noexcept;
   [[nodiscard]] platform::Errc submit(Loop& home, ReadAheadRequest& request) noexcept;
   // In a fork()ed child the threads do not exist, and the lock may be held for ever: nothing is touched any more.

@@ -121,8 +121,8 @@ void Loop::flush() noexcept {
 
 bool Loop::has_work() const noexcept {
   if (abandoned_) return false;
-  return unflushed_.next != &unflushed_ || deferred_.next_ != &deferred_ || resumed_ != nullptr || reactor_->has_ready() ||
-         !mailbox_.empty();
+  return unflushed_.next != &unflushed_ || deferred_.next_ != &deferred_ || resumed_ != nullptr ||
+         reactor_->has_ready() || !mailbox_.empty();
 }
 
 void Loop::arm_alarm() noexcept {

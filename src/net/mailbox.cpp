@@ -6,7 +6,8 @@ namespace pyre::net {
 
 void Mailbox::post(Letter& letter) noexcept {
   push(letter);
-  // A read-modify-write, not a plain load: it orders the push before it, so that whoever clears the flag after us sees the letter.
+  // A read-modify-write, not a plain load: it orders the push before it, so that whoever clears the flag after us sees
+  // the letter.
   if (!awake_.exchange(true, std::memory_order_acq_rel) && reactor_ != nullptr) reactor_->wake();
 }
 

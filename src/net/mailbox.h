@@ -1,5 +1,5 @@
-// Mailbox: the only door into a loop from other threads. Multi-producer, single-consumer, intrusive, lock-free; the first letter
-// of a burst wakes the reactor, the rest do not.
+// Mailbox: the only door into a loop from other threads. Multi-producer, single-consumer, intrusive, lock-free; the
+// first letter of a burst wakes the reactor, the rest do not.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,8 @@ class Reactor;
 
 namespace pyre::net {
 
-// Owned by the sender until it is delivered; `deliver` runs once on the loop's thread (without the GIL) and may delete it.
+// Owned by the sender until it is delivered; `deliver` runs once on the loop's thread (without the GIL) and may delete
+// it.
 struct Letter {
   using Deliver = void (*)(Letter&) noexcept;
   explicit Letter(Deliver d) noexcept : deliver(d) {}
@@ -27,8 +28,8 @@ class Mailbox {
   void bind(platform::Reactor& reactor) noexcept { reactor_ = &reactor; }
   // Any thread. FIFO per sender.
   void post(Letter& letter) noexcept;
-  // The loop's thread: delivers what is there now, at most `limit`. The wake flag is cleared before the queue is drained, so that a
-  // letter posted meanwhile wakes again.
+  // The loop's thread: delivers what is there now, at most `limit`. The wake flag is cleared before the queue is
+  // drained, so that a letter posted meanwhile wakes again.
   std::size_t deliver(std::size_t limit = 1024) noexcept;
   // The loop's thread: nothing can be delivered now. (A letter whose sender is inside post() wakes the reactor itself.)
   [[nodiscard]] bool empty() const noexcept;
@@ -38,8 +39,9 @@ class Mailbox {
   [[nodiscard]] Letter* pop() noexcept;
 
   platform::Reactor* reactor_ = nullptr;
-  // Vyukov's intrusive queue: senders swap themselves in at the newest end, then link their predecessor to themselves. Between the
-  // two steps the list has a gap; what lies behind it is delivered later, and its sender wakes us when the gap is closed.
+  // Vyukov's intrusive queue: senders swap themselves in at the newest end, then link their predecessor to themselves.
+  // Between the two steps the list has a gap; what lies behind it is delivered later, and its sender wakes us when the
+  // gap is closed.
   alignas(64) std::atomic<Letter*> newest_{&stub_};
   std::atomic<bool> awake_{false};  // a wake was sent and deliver() has not begun since
   alignas(64) Letter* oldest_ = &stub_;

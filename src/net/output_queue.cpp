@@ -21,11 +21,11 @@ struct BlockPool::Block {
 struct BlockPool::Piece {
   enum class Kind : std::uint8_t { copied, borrowed, file };
   Piece* next = nullptr;
-  std::uint64_t size = 0;            // what is left of it
-  const std::byte* data = nullptr;   // copied, borrowed
-  std::uint64_t offset = 0;          // file: where the rest begins; borrowed: bytes that stay alive until the release
-  Block* block = nullptr;            // copied
-  Borrowed owner;                    // borrowed, file
+  std::uint64_t size = 0;           // what is left of it
+  const std::byte* data = nullptr;  // copied, borrowed
+  std::uint64_t offset = 0;         // file: where the rest begins; borrowed: bytes that stay alive until the release
+  Block* block = nullptr;           // copied
+  Borrowed owner;                   // borrowed, file
   platform::NativeFile file = platform::no_file;
   Kind kind = Kind::copied;
 };
@@ -201,7 +201,8 @@ bool OutputQueue::append_borrowed(platform::ConstBytes bytes, Borrowed owner) no
   return true;
 }
 
-bool OutputQueue::append_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, Borrowed owner) noexcept {
+bool OutputQueue::append_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
+                              Borrowed owner) noexcept {
   if (count == 0) {
     if (owner.release != nullptr) owner.release(owner.owner);
     return true;

@@ -1,5 +1,5 @@
-// OutputQueue: the bytes that wait to be sent on one stream, in order: copied bytes in pooled blocks, borrowed bytes (owned by
-// someone until released), and ranges of files. Empty, it holds no memory. The loop's thread only.
+// OutputQueue: the bytes that wait to be sent on one stream, in order: copied bytes in pooled blocks, borrowed bytes
+// (owned by someone until released), and ranges of files. Empty, it holds no memory. The loop's thread only.
 #pragma once
 
 #include <cstddef>
@@ -10,19 +10,21 @@
 
 namespace pyre::net {
 
-// Bytes or a file that somebody else owns. `release(owner)` is called exactly once, on the loop's thread, possibly without
-// the GIL, when the queue no longer needs it (sent, or discarded). It must not call back into the queue.
+// Bytes or a file that somebody else owns. `release(owner)` is called exactly once, on the loop's thread, possibly
+// without the GIL, when the queue no longer needs it (sent, or discarded). It must not call back into the queue.
 struct Borrowed {
   void* owner = nullptr;
   void (*release)(void* owner) noexcept = nullptr;
 };
 
-// Blocks for copied bytes, and the small records that list what is queued: one pool per loop (reused LIFO so that they stay in cache).
+// Blocks for copied bytes, and the small records that list what is queued: one pool per loop (reused LIFO so that they
+// stay in cache).
 class BlockPool {
  public:
   static constexpr std::uint32_t kBlockBytes = 16 * 1024;  // 16 pipelined small answers, or a head and a small page
-  static constexpr std::uint32_t kKeep = 64;               // idle blocks kept: 1 MiB, the batch limit (64 requests) at one block each
-  static constexpr std::uint32_t kKeepPieces = 256;        // idle records kept: 16 KiB, four for each request of a batch
+  static constexpr std::uint32_t kKeep =
+      64;  // idle blocks kept: 1 MiB, the batch limit (64 requests) at one block each
+  static constexpr std::uint32_t kKeepPieces = 256;  // idle records kept: 16 KiB, four for each request of a batch
   BlockPool() noexcept = default;
   ~BlockPool();
   BlockPool(const BlockPool&) = delete;
@@ -39,7 +41,7 @@ class BlockPool {
   struct Block;
   struct Piece;
   [[nodiscard]] Block* take_block() noexcept;
-  void release(Block* block) noexcept;  // one reference less
+  void release(Block* block) noexcept;      // one reference less
   [[nodiscard]] bool has_piece() noexcept;  // makes sure that the next take_piece() succeeds
   [[nodiscard]] Piece* take_piece() noexcept;
   void give_back(Piece* piece) noexcept;
@@ -68,7 +70,8 @@ class OutputQueue {
   [[nodiscard]] bool append(platform::ConstBytes bytes) noexcept;
   // No copy. On false (memory) it is not taken over, and `owner` was not released. An empty piece is released at once.
   [[nodiscard]] bool append_borrowed(platform::ConstBytes bytes, Borrowed owner) noexcept;
-  [[nodiscard]] bool append_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, Borrowed owner) noexcept;
+  [[nodiscard]] bool append_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
+                                 Borrowed owner) noexcept;
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }  // bytes queued, files' bytes included
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
@@ -84,7 +87,8 @@ class OutputQueue {
   [[nodiscard]] bool front_is_file() const noexcept;
   // gather() ends at exactly `max_bytes`, cutting the last piece.
   [[nodiscard]] std::size_t gather(std::span<platform::ConstBytes> out, std::uint64_t max_bytes) const noexcept;
-  [[nodiscard]] bool front_fits(std::size_t pieces) const noexcept;  // the memory at the front is at most so many pieces
+  [[nodiscard]] bool front_fits(
+      std::size_t pieces) const noexcept;               // the memory at the front is at most so many pieces
   [[nodiscard]] FileRange front_file() const noexcept;  // only if front_is_file()
   void consume(std::uint64_t bytes) noexcept;           // took this many from the front
   void clear() noexcept;                                // discards and releases everything
@@ -94,7 +98,7 @@ class OutputQueue {
   using Piece = BlockPool::Piece;
 
   void push(Piece* piece) noexcept;
-  void pop() noexcept;             // gives the front piece back and releases what it holds
+  void pop() noexcept;               // gives the front piece back and releases what it holds
   void drop(Piece* piece) noexcept;  // the same for a piece that is linked no more
   void release_block(Block* block) noexcept;
   void drop_open_block() noexcept;

@@ -1,5 +1,5 @@
-// Idle pool memory, marked unusable in AddressSanitizer builds: a read through a lease or a piece that was given back is then
-// reported like a use after free, which pooling would hide. Nothing at all in other builds.
+// Idle pool memory, marked unusable in AddressSanitizer builds: a read through a lease or a piece that was given back
+// is then reported like a use after free, which pooling would hide. Nothing at all in other builds.
 #pragma once
 
 #include <cstddef>

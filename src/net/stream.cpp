@@ -90,7 +90,8 @@ void Stream::set_reading(bool on) noexcept {
 
 void Stream::receive() noexcept {
   // `listed`: kept bytes come first, and a starved stream waits for its turn.
-  if (!bits().reading || bits().ended || bits().listed || StreamRecv::in_flight || StreamRecv::data || !is_open()) return;
+  if (!bits().reading || bits().ended || bits().listed || StreamRecv::in_flight || StreamRecv::data || !is_open())
+    return;
   loop_.reactor().recv(*socket_, *this);
 }
 
@@ -203,8 +204,9 @@ void Stream::send_file() noexcept {
       static_cast<FileSend::Send&>(op).self->stream.on_taken(result);
     };
   }
-  // One request for both "read this, then send it" and "read the next range meanwhile": the owner of the file must outlive the
-  // request, and while it runs no further range is sent, so the file's last byte cannot be taken before it is back.
+  // One request for both "read this, then send it" and "read the next range meanwhile": the owner of the file must
+  // outlive the request, and while it runs no further range is sent, so the file's last byte cannot be taken before it
+  // is back.
   if (file_send_->reading_ahead) return;
   OutputQueue::FileRange range = output_.front_file();
   const FilePool::ReadAheadRequest& ahead = file_send_->ahead;

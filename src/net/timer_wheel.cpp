@@ -63,17 +63,20 @@ void TimerWheel::file(Timer& timer) noexcept {
   const std::int64_t tick = distance / kTickCounts + (distance % kTickCounts != 0 ? 1 : 0);
   for (unsigned level = 0; level < kLevels; ++level) {
     const unsigned shift = level * kSlotBits;
-    // On this level's clock the slot lies 1 to 63 steps ahead: at 0 the level below would have taken it, at 64 the slots wrap.
+    // On this level's clock the slot lies 1 to 63 steps ahead: at 0 the level below would have taken it, at 64 the
+    // slots wrap.
     if ((tick >> shift) - (current_ >> shift) < kSlots) {
       timer.comes_up_ = time_of((tick >> shift) << shift);
-      link(timer, static_cast<std::uint16_t>(level * kSlots + (static_cast<std::uint64_t>(tick >> shift) & (kSlots - 1))));
+      link(timer,
+           static_cast<std::uint16_t>(level * kSlots + (static_cast<std::uint64_t>(tick >> shift) & (kSlots - 1))));
       return;
     }
   }
   constexpr unsigned kShift = (kLevels - 1) * kSlotBits;
   const std::int64_t farthest = (current_ >> kShift) + (kSlots - 1);
   timer.comes_up_ = time_of(farthest << kShift);
-  link(timer, static_cast<std::uint16_t>((kLevels - 1) * kSlots + (static_cast<std::uint64_t>(farthest) & (kSlots - 1))));
+  link(timer,
+       static_cast<std::uint16_t>((kLevels - 1) * kSlots + (static_cast<std::uint64_t>(farthest) & (kSlots - 1))));
 }
 
 void TimerWheel::link(Timer& timer, std::uint16_t list) noexcept {

@@ -1,9 +1,9 @@
 // TimerWheel: many coarse timers at O(1) each (a hierarchical wheel: 4 levels of 64 slots, 64 ms a tick at the bottom).
 // Resolution is one tick, rounded up: a timer never fires early. One thread, the loop's.
 //
-// Made for deadlines that move far more often than they pass (a keep-alive timer moves with every request). set() to a later
-// time only stores the new deadline; the entry stays in its old slot, and when that slot comes up the entry is filed again.
-// clear() likewise only stores. So a request that comes and goes costs the wheel nothing.
+// Made for deadlines that move far more often than they pass (a keep-alive timer moves with every request). set() to a
+// later time only stores the new deadline; the entry stays in its old slot, and when that slot comes up the entry is
+// filed again. clear() likewise only stores. So a request that comes and goes costs the wheel nothing.
 #pragma once
 
 #include <array>
@@ -36,8 +36,8 @@ class Timer {
   TimerWheel* wheel_ = nullptr;  // null when not linked
   Expired expired_;
   TimePoint deadline_ = TimePoint::max();
-  TimePoint comes_up_{};       // when the slot where it is linked is looked at; not after the deadline, rounded up to a tick
-  std::uint16_t list_ = 0;     // that slot
+  TimePoint comes_up_{};  // when the slot where it is linked is looked at; not after the deadline, rounded up to a tick
+  std::uint16_t list_ = 0;  // that slot
 };
 
 class TimerWheel {
@@ -51,14 +51,14 @@ class TimerWheel {
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
 
-  // Fires once, at `deadline` or up to one tick later; a deadline that has passed fires in the next advance(), never in the one
-  // that is running. Setting again moves it. TimePoint::max() is clear().
+  // Fires once, at `deadline` or up to one tick later; a deadline that has passed fires in the next advance(), never in
+  // the one that is running. Setting again moves it. TimePoint::max() is clear().
   void set(Timer& timer, TimePoint deadline) noexcept;
   // Does not fire any more. The entry may stay linked (lazily) until its slot comes up or it is destroyed.
   void clear(Timer& timer) noexcept;
-  // Runs every timer whose deadline, rounded up to a tick, is <= now, in the order of the ticks (any order within one); at most
-  // `limit` of them, the rest is due at once then. Callbacks may set, clear and destroy any timer, their own included, but must not
-  // call advance(). Returns how many fired.
+  // Runs every timer whose deadline, rounded up to a tick, is <= now, in the order of the ticks (any order within one);
+  // at most `limit` of them, the rest is due at once then. Callbacks may set, clear and destroy any timer, their own
+  // included, but must not call advance(). Returns how many fired.
   std::size_t advance(TimePoint now, std::size_t limit = SIZE_MAX) noexcept;
   // The earliest time at which advance() could have work: exact or early (a lazily moved entry), never late.
   // TimePoint::max() if the wheel is empty. O(1) when nothing changed.
@@ -67,7 +67,8 @@ class TimerWheel {
 
  private:
   friend class Timer;
-  static constexpr unsigned kLevels = 4;  // of 64 slots: 4 s, 4.4 min, 4.7 h and 12 days; what is later waits in the last slot
+  static constexpr unsigned kLevels =
+      4;  // of 64 slots: 4 s, 4.4 min, 4.7 h and 12 days; what is later waits in the last slot
   static constexpr unsigned kSlotBits = 6;
   static constexpr unsigned kSlots = 1U << kSlotBits;
   static constexpr std::uint16_t kOverdue = kLevels * kSlots;  // set in the past: for the next advance()

@@ -1,5 +1,6 @@
-// FakeReactor: a reactor that a test drives by hand. Nothing happens by itself: the test puts bytes, ends and errors on a socket, holds
-// sends back or lets them go, and poll() reports what is due, in order. For whole runs with faults there is the simulated reactor.
+// FakeReactor: a reactor that a test drives by hand. Nothing happens by itself: the test puts bytes, ends and errors on
+// a socket, holds sends back or lets them go, and poll() reports what is due, in order. For whole runs with faults
+// there is the simulated reactor.
 #pragma once
 
 #include <algorithm>
@@ -55,7 +56,7 @@ struct FakeSocket final : platform::Socket {
   platform::SendOp* send = nullptr;
   platform::SendFileOp* file = nullptr;
   std::deque<platform::AcceptOp*> accepts;
-  std::string sent;              // everything that was taken, files as "[offset+count]"
+  std::string sent;                 // everything that was taken, files as "[offset+count]"
   std::vector<std::size_t> pieces;  // of each send
   std::vector<bool> more;
   bool hold_sends = false;
@@ -73,7 +74,9 @@ struct FakeSocket final : platform::Socket {
 
 class FakeReactor final : public platform::Reactor, private platform::SocketOverride {
  public:
-  explicit FakeReactor(platform::BufferSource& buffers) : buffers_(buffers) { platform::override_sockets_for_tests(this); }
+  explicit FakeReactor(platform::BufferSource& buffers) : buffers_(buffers) {
+    platform::override_sockets_for_tests(this);
+  }
   ~FakeReactor() override { platform::override_sockets_for_tests(nullptr); }
 
   // ---- the test's side
@@ -87,7 +90,8 @@ class FakeReactor final : public platform::Reactor, private platform::SocketOver
   void let_send_go(FakeSocket& socket, Result result = {}) {
     platform::SendOp& op = *std::exchange(socket.send, nullptr);
     std::string all;
-    for (const platform::ConstBytes piece : op.pieces) all.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    for (const platform::ConstBytes piece : op.pieces)
+      all.append(reinterpret_cast<const char*>(piece.data()), piece.size());
     if (result.ok()) result.bytes = static_cast<std::uint32_t>(all.size());
     socket.sent += all.substr(0, result.bytes);
     op.progress = result.bytes;

@@ -31,9 +31,10 @@ class FilePoolTest : public ::testing::Test {
 
   void SetUp() override {
     loop_ = std::move(Loop::create().value());
-    directory_ = std::filesystem::path(::testing::TempDir()) /
-                 ("file_pool_test_" + std::to_string(std::hash<std::string>{}(
-                                          ::testing::UnitTest::GetInstance()->current_test_info()->name())));
+    directory_ =
+        std::filesystem::path(::testing::TempDir()) /
+        ("file_pool_test_" +
+         std::to_string(std::hash<std::string>{}(::testing::UnitTest::GetInstance()->current_test_info()->name())));
     std::filesystem::create_directories(directory_);
   }
   void TearDown() override {

@@ -16,22 +16,26 @@ using std::chrono::seconds;
 using testing::FakeClock;
 
 struct Work : Deferred {
-  explicit Work(std::function<void()> f = {}) : Deferred([](Deferred& work) noexcept {
-    auto& self = static_cast<Work&>(work);
-    ++self.runs;
-    const std::function<void()> copy = self.then;
-    if (copy) copy();
-  }), then(std::move(f)) {}
+  explicit Work(std::function<void()> f = {})
+      : Deferred([](Deferred& work) noexcept {
+          auto& self = static_cast<Work&>(work);
+          ++self.runs;
+          const std::function<void()> copy = self.then;
+          if (copy) copy();
+        }),
+        then(std::move(f)) {}
   std::function<void()> then;
   int runs = 0;
 };
 
 struct Alarm : Timer {
-  explicit Alarm(std::function<void()> f = {}) : Timer([](Timer& timer) noexcept {
-    auto& self = static_cast<Alarm&>(timer);
-    ++self.fired;
-    if (self.then) self.then();
-  }), then(std::move(f)) {}
+  explicit Alarm(std::function<void()> f = {})
+      : Timer([](Timer& timer) noexcept {
+          auto& self = static_cast<Alarm&>(timer);
+          ++self.fired;
+          if (self.then) self.then();
+        }),
+        then(std::move(f)) {}
   std::function<void()> then;
   int fired = 0;
 };
@@ -202,7 +206,8 @@ TEST_F(LoopTest, the_alarm_is_armed_only_when_it_would_ring_too_late) {
 
 TEST_F(LoopTest, timers_beyond_the_limit_of_one_tick_are_due_at_once) {
   std::vector<std::unique_ptr<Alarm>> alarms;
-  for (int i = 0; i < 1500; ++i) loop_.timers().set(*alarms.emplace_back(std::make_unique<Alarm>()), FakeClock::now() + milliseconds(1));
+  for (int i = 0; i < 1500; ++i)
+    loop_.timers().set(*alarms.emplace_back(std::make_unique<Alarm>()), FakeClock::now() + milliseconds(1));
   FakeClock::advance(milliseconds(64));
   host_.tick();
   loop_.run_once(TimePoint::max());

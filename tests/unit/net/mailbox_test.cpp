@@ -94,7 +94,8 @@ TEST_F(MailboxTest, what_is_left_is_delivered_when_the_loop_ends) {
   EXPECT_EQ(log_, std::vector{7});
 }
 
-// Many senders, on the real reactor: every letter arrives once, each sender's in order, and the loop never sleeps on mail.
+// Many senders, on the real reactor: every letter arrives once, each sender's in order, and the loop never sleeps on
+// mail.
 TEST(MailboxThreads, nothing_is_lost_or_reordered_and_no_wake_is_missed) {
   constexpr int kSenders = 4;
   constexpr int kLetters = 20'000;

@@ -331,14 +331,15 @@ TEST_F(StreamEpollTest, accepts_over_loopback_and_tells_the_peers_address) {
   ::close(listener);
 }
 
-// What asyncio sees: a handle that becomes readable, and has_work(). The host sleeps for ever otherwise, so anything that the two do not
-// tell (kept bytes, an unflushed stream, a timer, mail, a read-ahead) would hang here.
+// What asyncio sees: a handle that becomes readable, and has_work(). The host sleeps for ever otherwise, so anything
+// that the two do not tell (kept bytes, an unflushed stream, a timer, mail, a read-ahead) would hang here.
 TEST_F(StreamEpollFileTest, an_embedding_host_never_sleeps_on_pending_work) {
   loop_->set_is_cached_for_tests(&never_cached);
   Echo echo(*loop_);
   open(echo);
   struct Nap : Timer {
-    explicit Nap(Echo& e) : Timer([](Timer& timer) noexcept { static_cast<Nap&>(timer).echo.stream.set_reading(true); }), echo(e) {}
+    explicit Nap(Echo& e)
+        : Timer([](Timer& timer) noexcept { static_cast<Nap&>(timer).echo.stream.set_reading(true); }), echo(e) {}
     Echo& echo;
   } nap(echo);
   ASSERT_TRUE(echo.stream.output().append_file(file_, 0, contents_.size(), owner()));

@@ -1,6 +1,6 @@
-// Whole runs over the simulated reactor, thousands of seeds: an acceptor, echoing streams with back-pressure, and clients that write,
-// dawdle, finish, vanish. What comes back must be byte for byte what was sent (a prefix of it where a connection was lost), and at the
-// end nothing may be left: no lease, block, piece, frame or socket.
+// Whole runs over the simulated reactor, thousands of seeds: an acceptor, echoing streams with back-pressure, and
+// clients that write, dawdle, finish, vanish. What comes back must be byte for byte what was sent (a prefix of it where
+// a connection was lost), and at the end nothing may be left: no lease, block, piece, frame or socket.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -63,18 +63,22 @@ class Connection final : public StreamEvents {
 
  private:
   struct Later : Deferred {
-    explicit Later(Connection& c) : Deferred([](Deferred& work) noexcept {
-      auto& self = static_cast<Later&>(work).connection;
-      self.stream.set_reading(true);
-    }), connection(c) {}
+    explicit Later(Connection& c)
+        : Deferred([](Deferred& work) noexcept {
+            auto& self = static_cast<Later&>(work).connection;
+            self.stream.set_reading(true);
+          }),
+          connection(c) {}
     Connection& connection;
   };
   struct Nap : Timer {
-    explicit Nap(Connection& c) : Timer([](Timer& timer) noexcept {
-      auto& self = static_cast<Nap&>(timer).connection;
-      self.napping_ = false;
-      self.stream.set_reading(true);
-    }), connection(c) {}
+    explicit Nap(Connection& c)
+        : Timer([](Timer& timer) noexcept {
+            auto& self = static_cast<Nap&>(timer).connection;
+            self.napping_ = false;
+            self.stream.set_reading(true);
+          }),
+          connection(c) {}
     Connection& connection;
   };
   static void check(bool kept) {
@@ -91,7 +95,8 @@ class Connection final : public StreamEvents {
 
 class EchoServer final : public Acceptor::Sink {
  public:
-  EchoServer(Loop& l, std::uint64_t seed, bool cuts) : loop(l), cuts_connections(cuts), acceptor(l, *this), random_(seed) {}
+  EchoServer(Loop& l, std::uint64_t seed, bool cuts)
+      : loop(l), cuts_connections(cuts), acceptor(l, *this), random_(seed) {}
   void on_accept(platform::NativeSocket socket, const platform::Endpoint&) noexcept override {
     auto* connection = new Connection(*this, random_.next());
     if (connection->stream.open(socket) != Errc::ok) std::abort();
@@ -115,7 +120,8 @@ class EchoServer final : public Acceptor::Sink {
  private:
   struct Unpause : Timer {
     explicit Unpause(EchoServer& s)
-        : Timer([](Timer& timer) noexcept { static_cast<Unpause&>(timer).server.acceptor.set_paused(false); }), server(s) {}
+        : Timer([](Timer& timer) noexcept { static_cast<Unpause&>(timer).server.acceptor.set_paused(false); }),
+          server(s) {}
     EchoServer& server;
   };
   Random random_;
@@ -128,7 +134,8 @@ Connection::Connection(EchoServer& server, std::uint64_t seed)
 void Connection::on_data(Lease& data) noexcept {
   if (random_.chance(300)) {
     auto* kept = new Lease(std::move(data));
-    check(stream.output().append_borrowed(kept->bytes(), {kept, [](void* owner) noexcept { delete static_cast<Lease*>(owner); }}));
+    check(stream.output().append_borrowed(kept->bytes(),
+                                          {kept, [](void* owner) noexcept { delete static_cast<Lease*>(owner); }}));
   } else {
     check(stream.output().append(data.bytes()));
   }
@@ -201,7 +208,8 @@ void run_seed(std::uint64_t seed, bool hostile) {
   }
   const auto all_done = [&] {
     for (const Client& client : clients) {
-      const bool over = client.peer->saw_end() || client.peer->saw_reset() || (hostile && client.peer->accepted() && server.open == 0);
+      const bool over = client.peer->saw_end() || client.peer->saw_reset() ||
+                        (hostile && client.peer->accepted() && server.open == 0);
       if (!client.finished && !over) return false;
       if (!over) return false;
     }
@@ -253,12 +261,18 @@ void run_seed(std::uint64_t seed, bool hostile) {
   EXPECT_EQ(reactor.open_sockets(), 0U);
 }
 
+// 2,200 runs by default; PYRE_SIM_SEEDS=100000 for a night.
+std::uint64_t seeds() {
+  const char* wanted = std::getenv("PYRE_SIM_SEEDS");
+  return wanted == nullptr ? 1100 : std::strtoull(wanted, nullptr, 10);
+}
+
 TEST(StreamSim, every_byte_comes_back_whatever_the_timing) {
-  for (std::uint64_t seed = 1; seed <= 1500 && !HasFailure(); ++seed) run_seed(seed, false);
+  for (std::uint64_t seed = 1; seed <= seeds() && !HasFailure(); ++seed) run_seed(seed, false);
 }
 
 TEST(StreamSim, lost_connections_lose_nothing_else) {
-  for (std::uint64_t seed = 1; seed <= 1500 && !HasFailure(); ++seed) run_seed(seed, true);
+  for (std::uint64_t seed = 1; seed <= seeds() && !HasFailure(); ++seed) run_seed(seed, true);
 }
 
 // A response of a head, two ranges of a file and a tail, over every kind of short send; the peer dawdles.

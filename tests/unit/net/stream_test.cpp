@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
@@ -594,6 +595,36 @@ TEST_F(StreamFileTest, a_file_that_ends_early_is_an_error) {
   stream_->close();
   host_.tick();
   EXPECT_EQ(file.released, 1);
+}
+
+bool never_cached(platform::NativeFile, std::uint64_t) noexcept { return false; }
+
+TEST_F(StreamFileTest, a_range_that_is_not_cached_is_read_by_the_pool_before_it_is_sent) {
+  loop_.set_is_cached_for_tests(&never_cached);
+  std::FILE* file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  Owner owner;
+  ASSERT_TRUE(stream_->output().append_file(::fileno(file), 0, 1'200'000, owner.borrowed()));
+  // However often it is flushed: nothing goes before the pool's letter was delivered.
+  for (int i = 0; i < 3; ++i) {
+    stream_->request_flush();
+    loop_.flush();
+    EXPECT_EQ(socket_->sent, "");
+  }
+  const std::string first = "[0+524288]";
+  const std::string second = first + "[524288+524288]";
+  const std::string third = second + "[1048576+151424]";
+  for (const std::string& expected : {first, second, third}) {
+    while (socket_->sent.size() < expected.size()) host_.tick();
+    EXPECT_EQ(socket_->sent, expected);
+    stream_->request_flush();
+    loop_.flush();  // the next range is being read meanwhile
+    EXPECT_EQ(socket_->sent, expected);
+  }
+  host_.tick(3);
+  EXPECT_EQ(owner.released, 1);
+  EXPECT_TRUE(stream_->output().empty());
+  std::fclose(file);
 }
 
 TEST_F(StreamFileTest, close_during_a_file_send_releases_the_file_when_it_is_back) {

@@ -31,8 +31,8 @@ struct Probe : Timer {
 };
 
 TEST(TimerWheel, fires_once_and_never_early) {
-  for (const milliseconds delay : {milliseconds(1), milliseconds(63), milliseconds(64), milliseconds(65), milliseconds(5000),
-                                   milliseconds(300'000), milliseconds(20'000'000)}) {
+  for (const milliseconds delay : {milliseconds(1), milliseconds(63), milliseconds(64), milliseconds(65),
+                                   milliseconds(5000), milliseconds(300'000), milliseconds(20'000'000)}) {
     TimerWheel wheel(kStart);
     Probe probe;
     wheel.set(probe, kStart + delay);
@@ -128,7 +128,8 @@ TEST(TimerWheel, an_emptied_wheel_is_never_due) {
 TEST(TimerWheel, a_limit_leaves_the_rest_due_at_once) {
   TimerWheel wheel(kStart);
   std::vector<std::unique_ptr<Probe>> probes;
-  for (int i = 0; i < 10; ++i) wheel.set(*probes.emplace_back(std::make_unique<Probe>()), kStart + milliseconds(100 * i));
+  for (int i = 0; i < 10; ++i)
+    wheel.set(*probes.emplace_back(std::make_unique<Probe>()), kStart + milliseconds(100 * i));
   const TimePoint now = kStart + seconds(5);
   EXPECT_EQ(wheel.advance(now, 4), 4U);
   EXPECT_LE(wheel.next_due(), now);
