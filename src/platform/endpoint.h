@@ -14,11 +14,13 @@ namespace pyre::platform {
 struct Endpoint {
   enum class Family : std::uint8_t { unknown, ipv4, ipv6, unix_socket };
   Family family = Family::unknown;
-  std::uint16_t port = 0;                   // host order; 0 for unix
-  std::array<std::uint8_t, 16> address{};   // network order; IPv4 in the first 4 bytes. IPv4-mapped IPv6 is stored as IPv4.
+  std::uint16_t port = 0;  // host order; 0 for unix
+  std::array<std::uint8_t, 16>
+      address{};  // network order; IPv4 in the first 4 bytes. IPv4-mapped IPv6 is stored as IPv4.
   std::uint32_t scope_id = 0;
 
-  // "127.0.0.1", "::1", "fe80::1%eth0" as getpeername() text (no brackets); "" for unix and unknown. Writes at most 64 chars.
+  // "127.0.0.1", "::1", "fe80::1%eth0" as getpeername() text (no brackets); "" for unix and unknown. Writes at most 64
+  // chars.
   [[nodiscard]] std::string_view host_text(std::array<char, 64>& buffer) const noexcept;
   [[nodiscard]] static Endpoint from_sockaddr(const void* address, std::uint32_t size) noexcept;
   [[nodiscard]] static Endpoint local_of(NativeSocket socket) noexcept;  // getsockname

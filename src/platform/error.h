@@ -11,7 +11,8 @@
 
 namespace pyre::platform {
 
-// `os_error` is an errno value. EAGAIN and EINTR are the reactor's own business and never get here; they map to `other`.
+// `os_error` is an errno value. EAGAIN and EINTR are the reactor's own business and never get here; they map to
+// `other`.
 [[nodiscard]] Errc errc_from_os(std::int32_t os_error) noexcept;
 
 // The same, with the number beside it.

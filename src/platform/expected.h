@@ -21,8 +21,14 @@ class [[nodiscard]] Expected {
   Expected(Error error) noexcept : error_(error) {}         // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool has_value() const noexcept { return value_.has_value(); }
   [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
-  [[nodiscard]] T& value() noexcept { assert(value_); return *value_; }
-  [[nodiscard]] const T& value() const noexcept { assert(value_); return *value_; }
+  [[nodiscard]] T& value() noexcept {
+    assert(value_);
+    return *value_;
+  }
+  [[nodiscard]] const T& value() const noexcept {
+    assert(value_);
+    return *value_;
+  }
   [[nodiscard]] T& operator*() noexcept { return value(); }
   [[nodiscard]] T* operator->() noexcept { return &value(); }
   [[nodiscard]] Error error() const noexcept { return error_; }

@@ -20,11 +20,13 @@ struct FileInfo {
 [[nodiscard]] Expected<FileInfo> stat_file(NativeFile file) noexcept;
 [[nodiscard]] Expected<NativeFile> duplicate_file(NativeFile file) noexcept;
 void close_file(NativeFile file) noexcept;
-// Reads from `offset` until `into` is full or the file ends; the count says which. Blocking, and the file's own position is not used.
+// Reads from `offset` until `into` is full or the file ends; the count says which. Blocking, and the file's own
+// position is not used.
 [[nodiscard]] Expected<std::uint32_t> read_at(NativeFile file, std::uint64_t offset, MutableBytes into) noexcept;
 // Blocking: pulls the range into the page cache. Errc::eof at the end of the file.
 [[nodiscard]] Error read_ahead(NativeFile file, std::uint64_t offset, std::uint32_t count) noexcept;
-// Is at least the first page of the range in the page cache? Never blocks (preadv2 RWF_NOWAIT); true where that cannot be told.
+// Is at least the first page of the range in the page cache? Never blocks (preadv2 RWF_NOWAIT); true where that cannot
+// be told.
 [[nodiscard]] bool is_cached(NativeFile file, std::uint64_t offset) noexcept;
 
 }  // namespace pyre::platform

@@ -1,5 +1,5 @@
-// The allocator of the native core: mimalloc where it is built in, malloc else. Explicit, never an override of malloc: Python and
-// other extensions keep theirs. Memory from here goes back here.
+// The allocator of the native core: mimalloc where it is built in, malloc else. Explicit, never an override of malloc:
+// Python and other extensions keep theirs. Memory from here goes back here.
 #pragma once
 
 #include <cstddef>

@@ -2,15 +2,18 @@
 //
 // Contract (each rule has a test in tests/conformance, which runs against every backend):
 //  1. One thread, one reactor. Only wake() may be called from another thread.
-//  2. `done` is called exactly once per started op, only from poll() or run_ready(), on the reactor's thread, never from inside the call
+//  2. `done` is called exactly once per started op, only from poll() or run_ready(), on the reactor's thread, never
+//  from inside the call
 //     that started it. An op whose work succeeded at once is still reported through poll() (the ready queue).
 //  3. recv: ok with bytes > 0, or eof, or an error; never ok with 0 bytes. Bytes that came before a reset are delivered
 //     before it. At most one recv, and at most one send or send_file, is in flight on a socket.
 //  4. send: all bytes, or an error. There are no partial sends above this line.
-//  5. After close(s, closed) no op may be started on `s`; those in flight end `cancelled`, or with their real result if that
-//     won the race; `closed.done` is last, and after it `s` is gone. close() is the only cancellation: to pause reading or
-//     accepting, do not start the next op.
-//  6. poll() handles a bounded number of events and completions and returns how many callbacks it ran. What is left over is
+//  5. After close(s, closed) no op may be started on `s`; those in flight end `cancelled`, or with their real result if
+//  that
+//     won the race; `closed.done` is last, and after it `s` is gone. close() is the only cancellation: to pause reading
+//     or accepting, do not start the next op.
+//  6. poll() handles a bounded number of events and completions and returns how many callbacks it ran. What is left
+//  over is
 //     announced by has_ready(). It never blocks past `until`, nor when has_ready() is true on entry.
 //  7. wake() makes a current or the next poll() return at once. N wakes may cost one event. It never blocks.
 //  8. No memory is held for a socket that waits to read: the buffer comes from the BufferSource when bytes are there.
@@ -37,12 +40,12 @@ class Socket {
 };
 
 struct ReactorStats {
-  std::uint64_t polls = 0;         // calls of epoll_wait / GetQueuedCompletionStatusEx
-  std::uint64_t events = 0;        // kernel events handled
-  std::uint64_t completions = 0;   // Op::done calls
-  std::uint64_t control_calls = 0; // epoll_ctl calls: 1 per socket for attach, 0 per request in steady state
-  std::uint64_t wakes = 0;         // wake() calls that reached the kernel
-  std::uint64_t slow_callbacks = 0; // debug builds: callbacks that took more than 1 ms
+  std::uint64_t polls = 0;           // calls of epoll_wait / GetQueuedCompletionStatusEx
+  std::uint64_t events = 0;          // kernel events handled
+  std::uint64_t completions = 0;     // Op::done calls
+  std::uint64_t control_calls = 0;   // epoll_ctl calls: 1 per socket for attach, 0 per request in steady state
+  std::uint64_t wakes = 0;           // wake() calls that reached the kernel
+  std::uint64_t slow_callbacks = 0;  // debug builds: callbacks that took more than 1 ms
 };
 
 class Reactor {
@@ -53,7 +56,8 @@ class Reactor {
 
   // Takes over a non-blocking socket, once in its life. On an error the caller still owns it.
   [[nodiscard]] virtual Expected<Socket*> attach(NativeSocket socket) noexcept = 0;
-  // One peer per op; several may be posted on one listener. Errc::exhausted means EMFILE and the like: wait, then post again.
+  // One peer per op; several may be posted on one listener. Errc::exhausted means EMFILE and the like: wait, then post
+  // again.
   virtual void accept(Socket& listener, AcceptOp& op) noexcept = 0;
   virtual void recv(Socket& socket, RecvOp& op) noexcept = 0;
   virtual void send(Socket& socket, SendOp& op) noexcept = 0;
@@ -62,12 +66,13 @@ class Reactor {
   virtual void finish_sending(Socket& socket) noexcept = 0;
   virtual void close(Socket& socket, Op& closed) noexcept = 0;
   virtual void wake() noexcept = 0;
-  // The only caller of Op::done. `until` in the past (or TimePoint::min()) does not wait; TimePoint::max() waits for ever.
+  // The only caller of Op::done. `until` in the past (or TimePoint::min()) does not wait; TimePoint::max() waits for
+  // ever.
   virtual std::size_t poll(TimePoint until) noexcept = 0;
 
-  // Reports the operations that are already finished, at most as many as one poll() does, and asks the kernel for nothing: for a
-  // send that fitted at once, whose completion should not cost another trip through the loop. Never blocks; returns how many
-  // callbacks it ran. Not a substitute for poll(): parked work and new events wait for that.
+  // Reports the operations that are already finished, at most as many as one poll() does, and asks the kernel for
+  // nothing: for a send that fitted at once, whose completion should not cost another trip through the loop. Never
+  // blocks; returns how many callbacks it ran. Not a substitute for poll(): parked work and new events wait for that.
   virtual std::size_t run_ready() noexcept { return has_ready() ? poll(TimePoint::min()) : 0; }
 
   // True if poll() would run a callback without a new kernel event.
@@ -87,11 +92,12 @@ class Reactor {
 };
 
 struct ReactorOptions {
-  std::uint32_t events_per_poll = 256;      // kernel events taken by one poll: fairness
-  std::uint32_t reads_per_socket = 16;      // recv completions on one socket in one poll
+  std::uint32_t events_per_poll = 256;  // kernel events taken by one poll: fairness
+  std::uint32_t reads_per_socket = 16;  // recv completions on one socket in one poll
 };
 
 // The system's native backend: epoll on Linux. Null with errno-style `error` if the kernel refuses.
-[[nodiscard]] Expected<std::unique_ptr<Reactor>> make_reactor(BufferSource& buffers, const ReactorOptions& options = {}) noexcept;
+[[nodiscard]] Expected<std::unique_ptr<Reactor>> make_reactor(BufferSource& buffers,
+                                                              const ReactorOptions& options = {}) noexcept;
 
 }  // namespace pyre::platform

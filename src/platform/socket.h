@@ -1,5 +1,5 @@
-// Socket helpers: the handful of calls on a native socket that are no I/O. They may be used before attach(); of the options, also
-// after it. Reading, writing and closing an attached socket is the Reactor's alone.
+// Socket helpers: the handful of calls on a native socket that are no I/O. They may be used before attach(); of the
+// options, also after it. Reading, writing and closing an attached socket is the Reactor's alone.
 #pragma once
 
 #include "platform/expected.h"
@@ -11,14 +11,15 @@ namespace pyre::platform {
 // listener at its first accept(), and Linux hands it down to the accepted sockets: no system call per connection.
 void set_nodelay(NativeSocket socket) noexcept;
 
-// The next Reactor::close() or close_socket() resets the connection (RST) instead of ending it (FIN), and drops what is unsent: the peer
-// can tell a cut from an end. Without effect on unix sockets, which know no reset of their own making.
+// The next Reactor::close() or close_socket() resets the connection (RST) instead of ending it (FIN), and drops what is
+// unsent: the peer can tell a cut from an end. Without effect on unix sockets, which know no reset of their own making.
 void set_linger_zero(NativeSocket socket) noexcept;
 
 // Non-blocking, and not inherited by programs that this one starts.
 [[nodiscard]] Error set_nonblocking_cloexec(NativeSocket socket) noexcept;  // code ok on success
 
-// For a socket that no reactor holds. Only drops this process's handle: no shutdown, so that a listener lives on in others.
+// For a socket that no reactor holds. Only drops this process's handle: no shutdown, so that a listener lives on in
+// others.
 void close_socket(NativeSocket socket) noexcept;
 
 [[nodiscard]] bool is_listening(NativeSocket socket) noexcept;

@@ -8,9 +8,11 @@
 
 namespace pyre::platform::test {
 
-// --- R5: close -----------------------------------------------------------------------------------------------------------
+// --- R5: close
+// -----------------------------------------------------------------------------------------------------------
 
-// P1: the ops are free again, each exactly once, before `closed` is; P15: what comes of a cancelled op is our own state's matter.
+// P1: the ops are free again, each exactly once, before `closed` is; P15: what comes of a cancelled op is our own
+// state's matter.
 TEST_P(ReactorConformance, P1_close_while_pending_cancels_everything_and_comes_last) {
   Connection c = connect();
   c.client->stop_reading();
@@ -97,7 +99,8 @@ TEST_P(ReactorConformance, R5_many_sockets_close_and_their_memory_is_used_again)
       closing.push_back(std::make_unique<TestOp>());
       reactor().close(*c.socket, *closing.back());
     }
-    ASSERT_TRUE(until([&] { return std::all_of(closing.begin(), closing.end(), [](auto& op) { return op->done(); }); }));
+    ASSERT_TRUE(
+        until([&] { return std::all_of(closing.begin(), closing.end(), [](auto& op) { return op->done(); }); }));
   }
   EXPECT_FALSE(reactor().has_ready());
 }
@@ -129,7 +132,8 @@ TEST_P(ReactorConformance, P2_stale_events_in_the_same_batch_are_dropped) {
     }
     for (Connection& c : connections) c.client->write("all at once");
     harness().pump();
-    ASSERT_TRUE(until([&] { return std::all_of(closing.begin(), closing.end(), [](auto& op) { return op->done(); }); }));
+    ASSERT_TRUE(
+        until([&] { return std::all_of(closing.begin(), closing.end(), [](auto& op) { return op->done(); }); }));
     int ok = 0;
     for (auto& recv : recvs) {
       ASSERT_EQ(recv->results.size(), 1U);
@@ -164,7 +168,8 @@ TEST_P(ReactorConformance, R5_a_callback_may_start_ops_on_a_socket_with_an_event
   close(b);
 }
 
-// --- half-close (P19) ----------------------------------------------------------------------------------------------------
+// --- half-close (P19)
+// ----------------------------------------------------------------------------------------------------
 
 TEST_P(ReactorConformance, P19_half_close_by_the_peer_is_still_answered) {
   Connection c = connect();
@@ -204,7 +209,8 @@ TEST_P(ReactorConformance, P19_half_close_by_us_ends_their_reading_and_not_ours)
   close(c);
 }
 
-// --- accept --------------------------------------------------------------------------------------------------------------
+// --- accept
+// --------------------------------------------------------------------------------------------------------------
 
 TEST_P(ReactorConformance, accept_gives_an_unattached_peer_with_its_address) {
   const NativeSocket native = harness().listen();
@@ -316,7 +322,8 @@ TEST_P(ReactorConformance, R5_closing_a_duplicated_listener_leaves_the_original_
   close(original);
 }
 
-// --- fork ----------------------------------------------------------------------------------------------------------------
+// --- fork
+// ----------------------------------------------------------------------------------------------------------------
 
 TEST_P(ReactorConformance, after_abandon_every_call_does_nothing) {
   Connection c = connect();

@@ -43,7 +43,8 @@ class EpollOnly : public testing::Test {
   EpollHarness harness_{false};
 };
 
-// Runs `child` in a forked process; true if it ended with 0. Only async-signal-safe matters there, and this program has one thread then.
+// Runs `child` in a forked process; true if it ended with 0. Only async-signal-safe matters there, and this program has
+// one thread then.
 bool in_child(const std::function<bool()>& child) {
   const pid_t pid = must(::fork(), "fork");
   if (pid == 0) ::_exit(child() ? 0 : 1);
@@ -52,7 +53,8 @@ bool in_child(const std::function<bool()>& child) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// --- the embedded loop's side ----------------------------------------------------------------------------------------------
+// --- the embedded loop's side
+// ----------------------------------------------------------------------------------------------
 
 TEST_F(EpollOnly, pollable_handle_nests_in_another_epoll) {
   const int outer = must(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
@@ -120,7 +122,8 @@ TEST_F(EpollOnly, more_events_than_one_poll_takes_keep_the_handle_readable) {
   for (TestOp& op : closed) EXPECT_TRUE(op.done());
 }
 
-// --- descriptors -----------------------------------------------------------------------------------------------------------
+// --- descriptors
+// -----------------------------------------------------------------------------------------------------------
 
 // P21: short of descriptors, an accept says so, nothing spins, and the peer is still there afterwards.
 TEST_F(EpollOnly, P21_emfile_is_exhausted_and_the_peer_waits) {
@@ -210,13 +213,17 @@ TEST_F(EpollOnly, P16_a_reactor_may_be_destroyed_with_sockets_attached) {
   Connection c = connect();
   TestRecv recv;
   reactor().recv(*c.socket, recv);
+  const int epoll = reactor().pollable_handle();
   harness_.destroy_reactor();
+  EXPECT_LT(::fcntl(c.native, F_GETFD), 0);
+  EXPECT_LT(::fcntl(epoll, F_GETFD), 0);
   for (int i = 0; i < 1000 && !c.client->saw_end(); ++i) readable(c.client->fd(), 10);
   EXPECT_TRUE(c.client->saw_end());
   EXPECT_FALSE(recv.done());
 }
 
-// --- children of the app ---------------------------------------------------------------------------------------------------
+// --- children of the app
+// ---------------------------------------------------------------------------------------------------
 
 TEST_F(EpollOnly, close_ends_the_connection_although_a_child_holds_the_descriptor) {
   Connection c = connect();
@@ -262,7 +269,8 @@ TEST_F(EpollOnly, fork_abandon_leaves_the_parents_reactor_alone) {
   close(*c.socket);
 }
 
-// --- the finer points of the kernel ----------------------------------------------------------------------------------------
+// --- the finer points of the kernel
+// ----------------------------------------------------------------------------------------
 
 // recv() stops short at urgent data although more follows, and the bytes behind it are no new edge.
 TEST_F(EpollOnly, bytes_behind_urgent_data_are_read) {
@@ -366,6 +374,24 @@ TEST_F(EpollOnly, a_send_that_waits_costs_one_control_call_for_the_whole_connect
   close(*c.socket);
 }
 
+// P24 for this system: one turn of one send is 1 MiB at most, so that a fast reader cannot hold the loop.
+TEST_F(EpollOnly, P24_a_huge_send_takes_turns) {
+  Connection c = connect();
+  const std::string text = pattern(12 * 1024 * 1024);
+  TestSend send;
+  send.add(text);
+  reactor().send(*c.socket, send);
+  std::uint64_t before = 0;
+  while (!send.done() && send.progress < text.size()) {
+    EXPECT_LE(send.progress - before, 1024U * 1024U);
+    before = send.progress;
+    c.client->pump();
+    reactor().poll(now() + std::chrono::milliseconds(2));
+  }
+  ASSERT_TRUE(until([&] { return send.done() && c.client->received().size() == text.size(); }));
+  close(*c.socket);
+}
+
 // A connection that has sent and received costs no kernel event that nobody asked for.
 TEST_F(EpollOnly, a_request_costs_one_event_and_one_poll) {
   Connection c = connect();
@@ -423,7 +449,8 @@ TEST_F(EpollOnly, many_sockets_at_once_need_little_memory_and_all_close) {
   std::vector<TestRecv> recvs(count);
   for (std::size_t i = 0; i < count; ++i) reactor().recv(*sockets[i], recvs[i]);
   for (const int client : clients) must(static_cast<int>(::send(client, "x", 1, 0)), "send");
-  ASSERT_TRUE(until([&] { return std::all_of(recvs.begin(), recvs.end(), [](TestRecv& recv) { return recv.done(); }); }));
+  ASSERT_TRUE(
+      until([&] { return std::all_of(recvs.begin(), recvs.end(), [](TestRecv& recv) { return recv.done(); }); }));
   std::vector<TestOp> closed(count);
   for (std::size_t i = 0; i < count; ++i) reactor().close(*sockets[i], closed[i]);
   ASSERT_TRUE(until([&] { return std::all_of(closed.begin(), closed.end(), [](TestOp& op) { return op.done(); }); }));

@@ -4,10 +4,11 @@
 namespace pyre::platform::test {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Epoll, ReactorConformance,
-                         testing::Values(HarnessMaker{"tcp", [] { return std::unique_ptr<Harness>(new EpollHarness(false)); }},
-                                         HarnessMaker{"unix", [] { return std::unique_ptr<Harness>(new EpollHarness(true)); }}),
-                         harness_name);
+INSTANTIATE_TEST_SUITE_P(
+    Epoll, ReactorConformance,
+    testing::Values(HarnessMaker{"tcp", [] { return std::unique_ptr<Harness>(new EpollHarness(false)); }},
+                    HarnessMaker{"unix", [] { return std::unique_ptr<Harness>(new EpollHarness(true)); }}),
+    harness_name);
 
 }  // namespace
 }  // namespace pyre::platform::test

@@ -1,4 +1,5 @@
-// What the conformance suite needs to know about a backend: how to make one, and how to play the other end of its connections.
+// What the conformance suite needs to know about a backend: how to make one, and how to play the other end of its
+// connections.
 #pragma once
 
 #include <chrono>
@@ -58,10 +59,10 @@ class Harness {
   [[nodiscard]] virtual std::unique_ptr<Client> pair(NativeSocket& server_end) = 0;
   [[nodiscard]] virtual NativeSocket listen() = 0;
   [[nodiscard]] virtual std::unique_ptr<Client> connect(NativeSocket listener) = 0;
-  virtual void pump() = 0;  // the clients' turn
-  [[nodiscard]] virtual bool real() const = 0;        // a kernel, not a simulation
-  [[nodiscard]] virtual bool has_reset() const = 0;   // the transport knows RST
-  [[nodiscard]] virtual bool steady() const = 0;      // no faults: counts can be compared
+  virtual void pump() = 0;                           // the clients' turn
+  [[nodiscard]] virtual bool real() const = 0;       // a kernel, not a simulation
+  [[nodiscard]] virtual bool has_reset() const = 0;  // the transport knows RST
+  [[nodiscard]] virtual bool steady() const = 0;     // no faults: counts can be compared
   CountingBuffers buffers{4096};
 };
 

@@ -1,5 +1,5 @@
-// The conformance suite of platform/reactor.h: what every backend has to do. The tests are in *_suite.cpp; a backend's own file makes
-// them run:
+// The conformance suite of platform/reactor.h: what every backend has to do. The tests are in *_suite.cpp; a backend's
+// own file makes them run:
 //
 //   INSTANTIATE_TEST_SUITE_P(Epoll, ReactorConformance, testing::Values(HarnessMaker{"tcp", &make_tcp}), harness_name);
 //
@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ostream>
 #include <utility>
 
 #include "conformance/harness.h"
@@ -19,6 +20,7 @@ struct HarnessMaker {
   const char* name;
   std::unique_ptr<Harness> (*make)();
 };
+inline void PrintTo(const HarnessMaker& maker, std::ostream* out) { *out << maker.name; }
 inline std::string harness_name(const testing::TestParamInfo<HarnessMaker>& info) { return info.param.name; }
 
 class ReactorConformance : public testing::TestWithParam<HarnessMaker> {

@@ -60,11 +60,12 @@ std::unique_ptr<Harness> make_rough() {
   return std::make_unique<SimHarness>(plan);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sim, ReactorConformance,
-                         testing::Values(HarnessMaker{"calm", [] { return std::unique_ptr<Harness>(new SimHarness(FaultPlan::calm())); }},
-                                         HarnessMaker{"rough1", &make_rough<1>}, HarnessMaker{"rough2", &make_rough<2>},
-                                         HarnessMaker{"rough3", &make_rough<3>}, HarnessMaker{"rough4", &make_rough<4>}),
-                         harness_name);
+INSTANTIATE_TEST_SUITE_P(
+    Sim, ReactorConformance,
+    testing::Values(HarnessMaker{"calm", [] { return std::unique_ptr<Harness>(new SimHarness(FaultPlan::calm())); }},
+                    HarnessMaker{"rough1", &make_rough<1>}, HarnessMaker{"rough2", &make_rough<2>},
+                    HarnessMaker{"rough3", &make_rough<3>}, HarnessMaker{"rough4", &make_rough<4>}),
+    harness_name);
 
 }  // namespace
 }  // namespace pyre::platform::test

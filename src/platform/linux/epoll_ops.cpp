@@ -45,7 +45,8 @@ bool is_dead_peer(int error) noexcept {
   }
 }
 
-// sendfile() knows no MSG_NOSIGNAL, and an app may have given SIGPIPE its deadly default back. Two calls per 512 KiB do not show.
+// sendfile() knows no MSG_NOSIGNAL, and an app may have given SIGPIPE its deadly default back. Two calls per 512 KiB do
+// not show.
 class SigpipeHeld {
  public:
   SigpipeHeld() noexcept {
@@ -77,7 +78,8 @@ class SigpipeHeld {
 
 }  // namespace
 
-// --- accept ------------------------------------------------------------------------------------------------------------
+// --- accept
+// ------------------------------------------------------------------------------------------------------------
 
 void EpollReactor::accept(Socket& base, AcceptOp& op) noexcept {
   if (abandoned_.load(std::memory_order_relaxed)) return;
@@ -88,7 +90,8 @@ void EpollReactor::accept(Socket& base, AcceptOp& op) noexcept {
   op.address_size = 0;
   if (!socket.listener) {
     socket.listener = true;
-    // A listener that was inherited may be blocking, and would hold the loop. Accepted sockets inherit TCP_NODELAY from it.
+    // A listener that was inherited may be blocking, and would hold the loop. Accepted sockets inherit TCP_NODELAY from
+    // it.
     static_cast<void>(set_nonblocking_cloexec(socket.fd));
     set_nodelay(socket.fd);
   }
@@ -127,7 +130,8 @@ void EpollReactor::try_accept(EpollSocket& socket) noexcept {
   }
 }
 
-// --- recv --------------------------------------------------------------------------------------------------------------
+// --- recv
+// --------------------------------------------------------------------------------------------------------------
 
 void EpollReactor::recv(Socket& base, RecvOp& op) noexcept {
   if (abandoned_.load(std::memory_order_relaxed)) return;
@@ -175,7 +179,8 @@ std::size_t EpollReactor::try_recv(EpollSocket& socket) noexcept {
     result = result_from_os(error);
     if (result.code != Errc::exhausted) socket.failed = error;
   } else if (socket.failed != 0) {
-    // The kernel told the error once, to a send or an earlier recv; since then it says "end of file", which would be a lie.
+    // The kernel told the error once, to a send or an earlier recv; since then it says "end of file", which would be a
+    // lie.
     result = result_from_os(socket.failed);
   }
   socket.recv = nullptr;
@@ -183,7 +188,8 @@ std::size_t EpollReactor::try_recv(EpollSocket& socket) noexcept {
   return 1;
 }
 
-// --- send --------------------------------------------------------------------------------------------------------------
+// --- send
+// --------------------------------------------------------------------------------------------------------------
 
 void EpollReactor::send(Socket& base, SendOp& op) noexcept {
   if (abandoned_.load(std::memory_order_relaxed)) return;
@@ -211,6 +217,7 @@ void EpollReactor::start_send(EpollSocket& socket, Op& op, bool is_file) noexcep
 
 void EpollReactor::try_send(EpollSocket& socket) noexcept {
   Op& op = *socket.send;
+  socket.send_turn = turn_;
   Result failure;
   Sent sent;
   std::uint64_t progress;

@@ -40,7 +40,8 @@ bool wants_reset(int fd) noexcept {
 // A process that the app has forked may hold the same connection, and then close() alone would end nothing.
 void end_connection(int fd) noexcept {
   if (wants_reset(fd)) {
-    // Not shutdown(): its FIN would tell the peer that all is well before the reset does. Dissolving the association sends the RST now.
+    // Not shutdown(): its FIN would tell the peer that all is well before the reset does. Dissolving the association
+    // sends the RST now.
     const sockaddr nobody{AF_UNSPEC, {}};
     if (::connect(fd, &nobody, sizeof nobody) == 0) return;
   }
@@ -75,8 +76,10 @@ Error EpollReactor::open() noexcept {
   timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (timer_ < 0) return error_from_os(errno);
   // Edge-triggered, neither is ever read: each write, and each expiry, is an edge of its own.
-  if (const int error = control(EPOLL_CTL_ADD, event_, EPOLLIN | EPOLLET, &event_); error != 0) return error_from_os(error);
-  if (const int error = control(EPOLL_CTL_ADD, timer_, EPOLLIN | EPOLLET, &timer_); error != 0) return error_from_os(error);
+  if (const int error = control(EPOLL_CTL_ADD, event_, EPOLLIN | EPOLLET, &event_); error != 0)
+    return error_from_os(error);
+  if (const int error = control(EPOLL_CTL_ADD, timer_, EPOLLIN | EPOLLET, &timer_); error != 0)
+    return error_from_os(error);
   stats_ = {};
   return {Errc::ok, 0};
 }
@@ -107,7 +110,8 @@ int EpollReactor::control(int action, int fd, std::uint32_t events, void* tag) n
   return ::epoll_ctl(epoll_, action, fd, &event) == 0 ? 0 : errno;
 }
 
-// --- sockets -----------------------------------------------------------------------------------------------------------
+// --- sockets
+// -----------------------------------------------------------------------------------------------------------
 
 EpollSocket* EpollReactor::allocate_socket() noexcept {
   if (free_ == nullptr) {
@@ -172,7 +176,8 @@ void EpollReactor::close(Socket& base, Op& closed) noexcept {
   assert(socket.state == EpollSocket::State::open);
   if (socket.linked()) socket.unlink();
 
-  // A child of the app may share the descriptor: then close() would neither take it off the epoll set nor end the connection.
+  // A child of the app may share the descriptor: then close() would neither take it off the epoll set nor end the
+  // connection.
   static_cast<void>(control(EPOLL_CTL_DEL, socket.fd, 0, nullptr));
   // A listener is shared with others (it was duplicated from theirs), and shutdown() would end it for all of them.
   const bool is_listener = socket.listener || (!socket.used && is_listening(socket.fd));
@@ -188,7 +193,8 @@ void EpollReactor::close(Socket& base, Op& closed) noexcept {
   if (socket.send != nullptr) {
     const std::uint64_t progress = socket.send_is_file ? static_cast<SendFileOp*>(socket.send)->progress
                                                        : static_cast<SendOp*>(socket.send)->progress;
-    finish(*socket.send, {Errc::cancelled, static_cast<std::uint32_t>(std::min<std::uint64_t>(progress, UINT32_MAX)), 0});
+    finish(*socket.send,
+           {Errc::cancelled, static_cast<std::uint32_t>(std::min<std::uint64_t>(progress, UINT32_MAX)), 0});
     socket.send = nullptr;
   }
   while (socket.accepts != nullptr) {
@@ -200,7 +206,8 @@ void EpollReactor::close(Socket& base, Op& closed) noexcept {
   finish(closed, {});
 }
 
-// --- one poll ----------------------------------------------------------------------------------------------------------
+// --- one poll
+// ----------------------------------------------------------------------------------------------------------
 
 EpollReactor::OpState& EpollReactor::state_of(Op& op) noexcept {
   return *std::launder(reinterpret_cast<OpState*>(op.os.data()));
@@ -282,7 +289,8 @@ std::size_t EpollReactor::run_ready() noexcept {
 
 int EpollReactor::timeout_ms(TimePoint until) const noexcept {
   if (until == TimePoint::max()) return -1;
-  if (until <= TimePoint{}) return 0;  // TimePoint::min(), the usual case of an embedded loop, needs no look at the clock
+  if (until <= TimePoint{})
+    return 0;  // TimePoint::min(), the usual case of an embedded loop, needs no look at the clock
   const auto wait = until - now();
   if (wait <= Clock::duration::zero()) return 0;
   // Rounded up: a wait that ends a little early would spin until the timer is really due.
@@ -313,8 +321,8 @@ std::size_t EpollReactor::handle_events(int count) noexcept {
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events_[static_cast<std::size_t>(i)];
     if (event.data.ptr == &event_) [[unlikely]] {
-      // Before anyone looks at what the waker has left: a wake() after this line writes again. An exchange, so that what
-      // every earlier waker wrote is visible from here on, also of those that did not reach the kernel.
+      // Before anyone looks at what the waker has left: a wake() after this line writes again. An exchange, so that
+      // what every earlier waker wrote is visible from here on, also of those that did not reach the kernel.
       woken_.exchange(false, std::memory_order_acq_rel);
       ++stats_.wakes;
     } else if (event.data.ptr == &timer_) [[unlikely]] {
@@ -379,12 +387,14 @@ std::size_t EpollReactor::run_work() noexcept {
     EpollSocket& socket = *static_cast<EpollSocket*>(work_.next);
     socket.unlink();
     if (!has_work(socket)) continue;
-    if (!take_attempt(socket)) {
+    const bool may_send = socket.send != nullptr && !socket.blocked && socket.send_turn != turn_;
+    const bool may_read = socket.readable && (socket.recv != nullptr || socket.accepts != nullptr);
+    if ((!may_send && !may_read) || !take_attempt(socket)) {
       later.push_back(socket);
       continue;
     }
     --left;
-    if (socket.send != nullptr && !socket.blocked) try_send(socket);
+    if (may_send) try_send(socket);
     if (socket.readable) {
       if (socket.recv != nullptr) {
         callbacks += try_recv(socket);
@@ -402,7 +412,8 @@ std::size_t EpollReactor::run_work() noexcept {
   return callbacks;
 }
 
-// --- wake, alarm, fork -------------------------------------------------------------------------------------------------
+// --- wake, alarm, fork
+// -------------------------------------------------------------------------------------------------
 
 void EpollReactor::wake() noexcept {
   if (woken_.exchange(true, std::memory_order_acq_rel)) return;  // the first waker's event is still to be taken
@@ -426,8 +437,9 @@ void EpollReactor::arm_alarm(TimePoint when) noexcept {
 }
 
 void EpollReactor::abandon_after_fork() noexcept {
-  // The epoll set, the eventfd and the timer are the parent's, too: a child's epoll_ctl or settime would reach it. Closing would not, but these
-  // numbers may be registered in the app's own event loop, and must not come to mean another file.
+  // The epoll set, the eventfd and the timer are the parent's, too: a child's epoll_ctl or settime would reach it.
+  // Closing would not, but these numbers may be registered in the app's own event loop, and must not come to mean
+  // another file.
   abandoned_.store(true, std::memory_order_relaxed);
 }
 

@@ -1,9 +1,9 @@
-// EpollReactor: the contract of platform/reactor.h on Linux. Completion is built from readiness: try, park on EAGAIN, try again on
-// the edge.
+// EpollReactor: the contract of platform/reactor.h on Linux. Completion is built from readiness: try, park on EAGAIN,
+// try again on the edge.
 //
-// A socket is registered once, edge-triggered, for reading. The first send that does not fit adds EPOLLOUT, which then stays (asio's
-// scheme: asking for OUT at once would wake up for every new connection). A request on a kept-alive connection costs one recv, one send, and
-// its share of an epoll_wait; no epoll_ctl.
+// A socket is registered once, edge-triggered, for reading. The first send that does not fit adds EPOLLOUT, which then
+// stays (asio's scheme: asking for OUT at once would wake up for every new connection). A request on a kept-alive
+// connection costs one recv, one send, and its share of an epoll_wait; no epoll_ctl.
 //
 // Where the work waits:
 //   ready_      ops that are finished and wait to be reported (FIFO, threaded through Op::next)
@@ -48,22 +48,23 @@ struct EpollSocket final : Socket, EpollLink {
 
   int fd = -1;
   State state = State::unused;
-  bool readable : 1 = false;       // the kernel may have bytes (or a peer to accept): a recv is worth its system call
-  bool sticky : 1 = false;         // RDHUP, HUP, ERR or urgent data was seen: a short read does not mean "drained"
-  bool blocked : 1 = false;        // a send met EAGAIN: wait for the EPOLLOUT edge
-  bool out_registered : 1 = false; // EPOLLOUT is part of the registration
+  bool readable : 1 = false;        // the kernel may have bytes (or a peer to accept): a recv is worth its system call
+  bool sticky : 1 = false;          // RDHUP, HUP, ERR or urgent data was seen: a short read does not mean "drained"
+  bool blocked : 1 = false;         // a send met EAGAIN: wait for the EPOLLOUT edge
+  bool out_registered : 1 = false;  // EPOLLOUT is part of the registration
   bool send_is_file : 1 = false;
-  bool listener : 1 = false;       // accept() was called
-  bool used : 1 = false;           // recv() or send() was called, so it is no listener
-  std::uint16_t attempts = 0;      // reads and accepts in the poll `turn`
+  bool listener : 1 = false;   // accept() was called
+  bool used : 1 = false;       // recv() or send() was called, so it is no listener
+  std::uint16_t attempts = 0;  // reads and accepts in the poll `turn`
   std::uint32_t turn = 0;
-  std::int32_t failed = 0;         // the errno that ended the connection: the kernel tells it once, we tell it every time
-  RecvOp* recv = nullptr;          // parked operations
+  std::uint32_t send_turn = 0;  // the poll in which the send had its turn: one in each
+  std::int32_t failed = 0;      // the errno that ended the connection: the kernel tells it once, we tell it every time
+  RecvOp* recv = nullptr;       // parked operations
   Op* send = nullptr;
-  AcceptOp* accepts = nullptr;     // FIFO through Op::next
+  AcceptOp* accepts = nullptr;  // FIFO through Op::next
   AcceptOp* last_accept = nullptr;
   Op* closed = nullptr;
-  EpollSocket* next_free = nullptr; // freelist or graveyard
+  EpollSocket* next_free = nullptr;  // freelist or graveyard
 
   EpollSocket() noexcept = default;
   ~EpollSocket() = default;
@@ -72,7 +73,8 @@ static_assert(sizeof(EpollSocket) <= 128, "an idle connection's share");
 
 class EpollReactor final : public Reactor {
  public:
-  [[nodiscard]] static Expected<std::unique_ptr<Reactor>> make(BufferSource& buffers, const ReactorOptions& options) noexcept;
+  [[nodiscard]] static Expected<std::unique_ptr<Reactor>> make(BufferSource& buffers,
+                                                               const ReactorOptions& options) noexcept;
   // Sockets that are still attached are closed; their operations are never reported.
   ~EpollReactor() override;
 
@@ -106,7 +108,8 @@ class EpollReactor final : public Reactor {
   static constexpr std::size_t kMaxPieces = 64;
   // One turn of one send: a fast reader must not hold the loop through a huge op.
   static constexpr std::uint64_t kMaxSendBytesPerTurn = 1024 * 1024;
-  // Callbacks of finished ops in one poll, as a multiple of the kernel events: a send and a close may come with each event.
+  // Callbacks of finished ops in one poll, as a multiple of the kernel events: a send and a close may come with each
+  // event.
   static constexpr std::uint32_t kCompletionsPerEvent = 4;
   // Connections that died while they waited to be accepted are skipped without telling, this many in one turn.
   static constexpr int kMaxDeadAccepts = 64;
@@ -145,7 +148,8 @@ class EpollReactor final : public Reactor {
   void try_accept(EpollSocket& socket) noexcept;
   void try_send(EpollSocket& socket) noexcept;
   enum class Sent : std::uint8_t { all, blocked, turn_over, failed };
-  [[nodiscard]] static Sent send_pieces(const EpollSocket& socket, SendOp& op, OpState& state, Result& failure) noexcept;
+  [[nodiscard]] static Sent send_pieces(const EpollSocket& socket, SendOp& op, OpState& state,
+                                        Result& failure) noexcept;
   [[nodiscard]] static Sent send_range(const EpollSocket& socket, SendFileOp& op, Result& failure) noexcept;
   void start_send(EpollSocket& socket, Op& op, bool is_file) noexcept;
   [[nodiscard]] int await_writable(EpollSocket& socket) noexcept;

@@ -53,8 +53,8 @@ Expected<std::uint32_t> read_at(NativeFile file, std::uint64_t offset, MutableBy
 }
 
 Error read_ahead(NativeFile file, std::uint64_t offset, std::uint32_t count) noexcept {
-  // readahead(2) may return before the pages are there, so the bytes are really read, into a scratch buffer that is small enough
-  // for a thread's stack and the nearest cache.
+  // readahead(2) may return before the pages are there, so the bytes are really read, into a scratch buffer that is
+  // small enough for a thread's stack and the nearest cache.
   std::byte scratch[16 * 1024];
   std::uint64_t done = 0;
   static_cast<void>(::posix_fadvise(file, static_cast<off_t>(offset), static_cast<off_t>(count), POSIX_FADV_WILLNEED));
@@ -75,7 +75,8 @@ bool is_cached(NativeFile file, std::uint64_t offset) noexcept {
   std::byte one;
   iovec piece{&one, 1};
   const ssize_t got = ::preadv2(file, &piece, 1, static_cast<off_t>(offset), RWF_NOWAIT);
-  // Only EAGAIN says "not there yet". A file system that knows no RWF_NOWAIT (EOPNOTSUPP) cannot tell; the end of the file (0) needs no disk.
+  // Only EAGAIN says "not there yet". A file system that knows no RWF_NOWAIT (EOPNOTSUPP) cannot tell; the end of the
+  // file (0) needs no disk.
   return !(got < 0 && errno == EAGAIN);
 }
 

@@ -42,7 +42,8 @@ Error set_nonblocking_cloexec(NativeSocket socket) noexcept {
   if ((status & O_NONBLOCK) == 0 && ::fcntl(socket, F_SETFL, status | O_NONBLOCK) < 0) return error_from_os(errno);
   const int descriptor = ::fcntl(socket, F_GETFD);
   if (descriptor < 0) return error_from_os(errno);
-  if ((descriptor & FD_CLOEXEC) == 0 && ::fcntl(socket, F_SETFD, descriptor | FD_CLOEXEC) < 0) return error_from_os(errno);
+  if ((descriptor & FD_CLOEXEC) == 0 && ::fcntl(socket, F_SETFD, descriptor | FD_CLOEXEC) < 0)
+    return error_from_os(errno);
   return {Errc::ok, 0};
 }
 

@@ -1,5 +1,5 @@
-// FaultPlan: what goes wrong in a simulated run, and how often. Everything follows from the seed: the same plan and the same calls give
-// the same run, so a failing seed is a test case.
+// FaultPlan: what goes wrong in a simulated run, and how often. Everything follows from the seed: the same plan and the
+// same calls give the same run, so a failing seed is a test case.
 #pragma once
 
 #include <chrono>

@@ -27,7 +27,7 @@ struct SimSocket final : Socket {
   RecvOp* recv = nullptr;
   SendOp* send = nullptr;
   SendFileOp* send_file = nullptr;
-  bool sending = false;  // a send is in flight, done or not
+  bool sending = false;         // a send is in flight, done or not
   Op* finished_send = nullptr;  // and this is it, if it is done and not reported yet
   std::uint64_t send_total = 0;
   std::deque<AcceptOp*> accepts;
@@ -54,7 +54,8 @@ SimSocket& native_socket(Socket& socket) noexcept { return static_cast<SimSocket
 
 }  // namespace
 
-// --- the peer ----------------------------------------------------------------------------------------------------------
+// --- the peer
+// ----------------------------------------------------------------------------------------------------------
 
 void Peer::write(std::string_view bytes) {
   if (!can_write()) return;
@@ -101,7 +102,8 @@ void Peer::resume_reading() {
 
 void Peer::read_some(std::size_t bytes) { reactor_.drain(*this, bytes); }
 
-// --- the network -------------------------------------------------------------------------------------------------------
+// --- the network
+// -------------------------------------------------------------------------------------------------------
 
 SimReactor::SimReactor(BufferSource& buffers, const FaultPlan& plan, const ReactorOptions& options)
     : buffers_(buffers),
@@ -212,7 +214,8 @@ void SimReactor::reset_peer(Peer& peer) {
   peer.saw_reset_ = true;
 }
 
-// The server closed its end. As TCP does: a FIN behind what is queued, but a reset if bytes were left unread, or come later.
+// The server closed its end. As TCP does: a FIN behind what is queued, but a reset if bytes were left unread, or come
+// later.
 void SimReactor::end_server_side(Peer& peer) {
   peer.server_gone_ = true;
   peer.socket_ = nullptr;
@@ -261,7 +264,8 @@ void SimReactor::deliver_due() {
   }
 }
 
-// --- SocketOverride ----------------------------------------------------------------------------------------------------
+// --- SocketOverride
+// ----------------------------------------------------------------------------------------------------
 
 bool SimReactor::owns(NativeSocket socket) const noexcept {
   return socket >= kFirstSocket && static_cast<std::size_t>(socket - kFirstSocket) < handles_.size();
@@ -292,7 +296,8 @@ Expected<NativeSocket> SimReactor::duplicate(NativeSocket socket) noexcept {
   return add_handle(copy);
 }
 
-// --- operations --------------------------------------------------------------------------------------------------------
+// --- operations
+// --------------------------------------------------------------------------------------------------------
 
 Expected<Socket*> SimReactor::attach(NativeSocket native) noexcept {
   if (abandoned_) return Error{Errc::unsupported, 0};
@@ -573,7 +578,8 @@ void SimReactor::work_accept(SimSocket& socket) {
   }
 }
 
-// --- one poll ----------------------------------------------------------------------------------------------------------
+// --- one poll
+// ----------------------------------------------------------------------------------------------------------
 
 bool SimReactor::has_ready() const noexcept {
   if (abandoned_) return false;

@@ -1,15 +1,14 @@
-// SimReactor: the contract of platform/reactor.h without a kernel: byte pipes in memory, a clock that only poll() moves, and a seeded
-// plan of faults. Whole servers run on it, thousands of times a second, and every run can be repeated.
+// SimReactor: the contract of platform/reactor.h without a kernel: byte pipes in memory, a clock that only poll()
+// moves, and a seeded plan of faults. Whole servers run on it, thousands of times a second, and every run can be
+// repeated.
 //
-// One thread, as for every reactor; only wake() may come from another one. It is stricter than a kernel: a caller that breaks the contract
-// (two recvs at once, an op after close()) stops the program with a sentence.
+// One thread, as for every reactor; only wake() may come from another one. It is stricter than a kernel: a caller that
+// breaks the contract (two recvs at once, an op after close()) stops the program with a sentence.
 //
 //   SimReactor reactor(buffers, FaultPlan::rough(seed));
-//   SimScope scope(reactor);                    // platform::now() and socket.h answer from the simulation, on this thread
-//   NativeSocket listener = reactor.listen();   // give it to an Acceptor
-//   Peer& client = reactor.connect(listener);
-//   client.write("GET / HTTP/1.1\r\n...");
-//   while (...) loop.run_once(...);
+//   SimScope scope(reactor);                    // platform::now() and socket.h answer from the simulation, on this
+//   thread NativeSocket listener = reactor.listen();   // give it to an Acceptor Peer& client =
+//   reactor.connect(listener); client.write("GET / HTTP/1.1\r\n..."); while (...) loop.run_once(...);
 //   client.received();
 #pragma once
 
@@ -35,8 +34,8 @@ namespace pyre::platform::sim {
 class SimReactor;
 struct SimSocket;
 
-// The other end of a connection: a client, played by the test. Lives as long as its reactor. Its calls never block; what they send
-// arrives in a later poll().
+// The other end of a connection: a client, played by the test. Lives as long as its reactor. Its calls never block;
+// what they send arrives in a later poll().
 class Peer {
  public:
   Peer(const Peer&) = delete;
@@ -118,7 +117,8 @@ class SimReactor final : public Reactor, private SocketOverride {
   void advance(Clock::duration time) noexcept { now_ += time; }
   // Nothing is ready and nothing is on its way: only time-outs can still happen.
   [[nodiscard]] bool idle() const noexcept;
-  // With nothing scheduled, poll(TimePoint::max()) returns at once; with this on it waits (really) for a wake() from another thread.
+  // With nothing scheduled, poll(TimePoint::max()) returns at once; with this on it waits (really) for a wake() from
+  // another thread.
   void set_waits_for_threads(bool on) noexcept { waits_for_threads_ = on; }
   // Sockets that are attached, or made and neither attached nor closed: 0 at the end of a run, or something leaked.
   [[nodiscard]] std::size_t open_sockets() const noexcept;
@@ -149,8 +149,8 @@ class SimReactor final : public Reactor, private SocketOverride {
   struct Handle {
     enum class State : std::uint8_t { backlog, loose, attached, closed };
     State state = State::loose;
-    Peer* peer = nullptr;        // null for a listener
-    std::uint32_t backlog = 0;   // a listener's; handles made by duplicate() share it
+    Peer* peer = nullptr;       // null for a listener
+    std::uint32_t backlog = 0;  // a listener's; handles made by duplicate() share it
     SimSocket* socket = nullptr;
   };
   struct Ready {

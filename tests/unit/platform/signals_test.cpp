@@ -18,7 +18,8 @@ bool blocked(int number) {
 TEST(Signals, a_native_thread_takes_none_but_its_own_faults) {
   std::thread([] {
     block_all_signals();
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD, SIGPIPE}) EXPECT_TRUE(blocked(number)) << number;
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD, SIGPIPE})
+      EXPECT_TRUE(blocked(number)) << number;
     for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) EXPECT_FALSE(blocked(number)) << number;
   }).join();
 }

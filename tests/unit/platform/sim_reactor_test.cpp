@@ -1,5 +1,5 @@
-// The simulation itself: that a seed repeats, that its faults happen, that it survives thousands of seeds, and that it finds out
-// who breaks the contract.
+// The simulation itself: that a seed repeats, that its faults happen, that it survives thousands of seeds, and that it
+// finds out who breaks the contract.
 #include "platform/sim/sim_reactor.h"
 
 #include <gtest/gtest.h>
@@ -45,7 +45,8 @@ struct Echo {
   ConstBytes piece;
   bool closed = false;
 
-  Echo(Reactor& on, NativeSocket native, std::string& into) : reactor(on), socket(on.attach(native).value()), trace(into) {
+  Echo(Reactor& on, NativeSocket native, std::string& into)
+      : reactor(on), socket(on.attach(native).value()), trace(into) {
     recv.echo = send.echo = close.echo = this;
     recv.done = [](Op& op, Result result) noexcept { static_cast<Recv&>(op).echo->on_recv(result); };
     send.done = [](Op& op, Result result) noexcept { static_cast<Send&>(op).echo->on_send(result); };
@@ -164,10 +165,10 @@ Outcome run(const FaultPlan& plan) {
   return outcome;
 }
 
-// How many seeds: more with PYRE_SIM_SEEDS=100000.
+// For each of the two plans, so 10,000 in all; more with PYRE_SIM_SEEDS=100000.
 std::uint64_t seeds() {
   const char* text = std::getenv("PYRE_SIM_SEEDS");
-  return text == nullptr ? 2000 : std::strtoull(text, nullptr, 10);
+  return text == nullptr ? 5000 : std::strtoull(text, nullptr, 10);
 }
 
 TEST(SimReactor, the_same_seed_gives_the_same_run) {
