@@ -123,10 +123,10 @@ bool is_authority(std::string_view text) noexcept {
     if (close == std::string_view::npos || !is_ipv6_literal(text.substr(1, close - 1))) return false;
     host = close + 1;
   } else {
-    while (host < text.size()) {
-      if (kHostCharacter[static_cast<unsigned char>(text[host])]) {
-        ++host;
-      } else if (text[host] == '%' && host + 2 < text.size() && hex_value(text[host + 1]) >= 0 && hex_value(text[host + 2]) >= 0) {
+    while (true) {
+      while (host < text.size() && kHostCharacter[static_cast<unsigned char>(text[host])]) ++host;
+      if (host == text.size()) return host != 0;
+      if (text[host] == '%' && host + 2 < text.size() && hex_value(text[host + 1]) >= 0 && hex_value(text[host + 2]) >= 0) {
         host += 3;
       } else {
         break;

@@ -11,8 +11,8 @@ struct Server::Impl {
   // One listening socket.
   class Listener final : public net::Acceptor::Sink {
    public:
-    Listener(ServerCore& core, Impl& server, std::uint32_t index) noexcept
-        : acceptor_(core.loop, *this), core_(core), server_(server), index_(index) {}
+    Listener(ServerCore& of_core, Impl& server, std::uint32_t index) noexcept
+        : acceptor_(of_core.loop, *this), core_(of_core), server_(server), index_(index) {}
     [[nodiscard]] platform::Error open(platform::NativeSocket socket) noexcept {
       const platform::Error error = acceptor_.open(socket);
       open_ = error.code == platform::Errc::ok;
