@@ -122,7 +122,7 @@ def pieces(text: str, start: re.Pattern[str]) -> Iterable[str]:
 
 
 def pytest_step(name: str, python: str, package: str, extra: list[str], env: dict[str, str] | None = None) -> Step:
-    options = ["-p", "no:cacheprovider", f"--basetemp={RESULTS / name / 'tmp'}", f"--junitxml={RESULTS / name}.xml"]
+    options = ["-p", "no:cacheprovider", f"--junitxml={RESULTS / name}.xml"]
     command = [python, "-m", "pytest", "tests", "--ignore=tests/tidy_test.py", *options, *extra]
     return Step(name, command, {"PYRE_PACKAGE_DIR": str(ROOT / package), **(env or {})}, junit=True)
 
