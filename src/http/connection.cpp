@@ -53,6 +53,7 @@ void Connection::complete(Exchange& exchange) noexcept {
   exchange.connection_ = nullptr;
   --core_.stats.requests_active;
   core_.log(exchange);
+  if (kept_ == nullptr) core_.loop.cancel(work_);  // it was for the head, most of the time
   state_.response_ended();
   front_ = nullptr;
   if (reading_body_ == &exchange) {
@@ -416,7 +417,7 @@ void Connection::run_clock(net::Timer& timer) noexcept {
 void Connection::run_work(net::Deferred& work) noexcept {
   Connection& self = static_cast<Work&>(work).connection;
   self.flush_held_head();
-  if (self.state_.writing() != Writing::gone && self.state_.reading() != Reading::closed) self.consume_kept();
+  if (self.state_.reading() != Reading::closed) self.consume_kept();
   self.settle();
 }
 
