@@ -72,11 +72,6 @@ PyRef ascii(std::string_view text) noexcept {
   return object;
 }
 
-// A shallow copy (ASGI lifespan spec, "Lifespan State"). The state is a dict unless an app's own server code gave another mapping.
-PyRef copy_of(PyObject* state) noexcept {
-  return PyRef::steal(PyDict_CheckExact(state) ? PyDict_Copy(state) : PyObject_CallMethod(state, "copy", nullptr));
-}
-
 PyRef headers_of(const http::RequestHead& head) noexcept {
   PyRef list = PyRef::steal(PyList_New(static_cast<Py_ssize_t>(head.fields.size())));
   if (!list) return list;
@@ -102,10 +97,10 @@ PyRef headers_of(const http::RequestHead& head) noexcept {
 
 bool ScopeBuilder::init(const char* scheme, const char* root_path, PyObject* state) noexcept {
   root_path_ = root_path;
-  asgi_ = PyRef::steal(Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5"));
-  extensions_ = PyRef::steal(Py_BuildValue("{s:{},s:{},s:{},s:{}}", "http.response.pathsend", "http.response.zerocopysend",
-                                           "http.response.trailers", "http.response.early_hint"));
-  if (state != nullptr && state != Py_None) state_ = PyRef::borrow(state);
+  asgi_ = DictCopies(PyRef::steal(Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5")));
+  extensions_ = DictCopies(PyRef::steal(Py_BuildValue("{s:{},s:{},s:{},s:{}}", "http.response.pathsend", "http.response.zerocopysend",
+                                           "http.response.trailers", "http.response.early_hint")));
+  if (state != nullptr && state != Py_None) state_ = DictCopies(PyRef::borrow(state));  // ASGI lifespan spec, "Lifespan State"
   PyRef scheme_object = PyRef::steal(PyUnicode_InternFromString(scheme));
   PyRef root_object = PyRef::steal(PyUnicode_InternFromString(root_path));
   template_ = PyRef::steal(PyDict_New());
@@ -140,15 +135,15 @@ PyObject* ScopeBuilder::build(http::Exchange& exchange) noexcept {
     raw.append(path);
     raw_path = bytes_of(raw);
   }
-  bool ok = set(dict, names.asgi, PyRef::steal(PyDict_Copy(asgi_.get()))) && set(dict, names.path, std::move(path_object)) &&
+  bool ok = set(dict, names.asgi, asgi_.take()) && set(dict, names.path, std::move(path_object)) &&
             set(dict, names.raw_path, std::move(raw_path)) && set(dict, names.headers, headers_of(head)) &&
             set(dict, names.client, client_of(exchange)) &&
             set(dict, names.server, PyRef::borrow(cached_address(info.app_cache[1], info.local))) &&
-            set(dict, names.extensions, PyRef::steal(PyDict_Copy(extensions_.get())));
+            set(dict, names.extensions, extensions_.take());
   if (ok && head.query_size != 0) ok = set(dict, names.query_string, bytes_of(head.query()));
   if (ok && head.method() != "GET") ok = set(dict, names.method, PyRef::steal(method_object(head.method())));
   if (ok && head.minor_version == 0) ok = PyDict_SetItem(dict, names.http_version, names.v1_0) == 0;
-  if (ok && state_) ok = set(dict, names.state, copy_of(state_.get()));
+  if (ok && state_) ok = set(dict, names.state, state_.take());
   if (const std::string_view scheme = exchange.forwarded().scheme; ok && !scheme.empty()) {
     // A proxy's ws or wss means http or https for an HTTP scope.
     PyObject* value = scheme == "https" || scheme == "wss" ? names.https : names.http;

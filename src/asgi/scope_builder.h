@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "asgi/dict_copies.h"
 #include "asgi/python_api.h"
 #include "http/exchange.h"
 
@@ -21,9 +22,9 @@ class ScopeBuilder {
 
  private:
   PyRef template_;
-  PyRef asgi_;        // copied per request: an app may write to it
-  PyRef extensions_;  // likewise
-  PyRef state_;
+  DictCopies asgi_;
+  DictCopies extensions_;
+  DictCopies state_;
   std::string root_path_;
 };
 
