@@ -78,7 +78,8 @@ std::size_t Loop::run_once(TimePoint until) noexcept {
 
   flush();
   std::size_t ran = run_deferred();
-  ran += reactor_->poll(has_work() ? TimePoint::min() : std::min(until, timers_.next_due()));
+  const bool wait = until != TimePoint::min() && !has_work();  // an embedded loop never waits
+  ran += reactor_->poll(wait ? std::min(until, timers_.next_due()) : TimePoint::min());
   update_now();
   harvested_at_ = now_;
   if (armed_ <= now_) armed_ = TimePoint::max();  // it has rung
