@@ -242,11 +242,9 @@ RequestParser::Step RequestParser::State::scan_request_line(const char*& p, cons
     }
     bytes.insert(bytes.end(), p, stop);
     p = stop;
-    if (p == end) {
-      if (bytes.size() > kLongestMethod && std::memchr(bytes.data(), ' ', kLongestMethod + 1) == nullptr)
-        return refuse({400, "malformed method"});
-      return {};
-    }
+    if (bytes.size() > kLongestMethod && std::memchr(bytes.data(), ' ', kLongestMethod + 1) == nullptr)
+      return refuse({400, "malformed method"});
+    if (p == end) return {};
     if (*p != '\r') return refuse({400, "control character in the request line"});
     ++p;
     phase = Phase::request_line_lf;

@@ -13,12 +13,12 @@ struct Server::Impl {
    public:
     Listener(ServerCore& of_core, Impl& server, std::uint32_t index) noexcept
         : acceptor_(of_core.loop, *this), core_(of_core), server_(server), index_(index) {}
-    [[nodiscard]] platform::Error open(platform::NativeSocket socket) noexcept {
+    [[nodiscard]] platform::Error start(platform::NativeSocket socket) noexcept {
       const platform::Error error = acceptor_.open(socket);
       open_ = error.code == platform::Errc::ok;
       return error;
     }
-    void set_paused(bool paused) noexcept { acceptor_.set_paused(paused); }
+    void pause(bool on) noexcept { acceptor_.set_paused(on); }
     void close() noexcept { acceptor_.close(); }
     [[nodiscard]] bool is_open() const noexcept { return open_; }
     [[nodiscard]] std::uint64_t shortages() const noexcept { return acceptor_.shortages(); }
@@ -51,7 +51,7 @@ struct Server::Impl {
     if (full == paused) return;
     paused = full;
     if (full) ++pauses;
-    for (const auto& listener : listeners) listener->set_paused(full);
+    for (const auto& listener : listeners) listener->pause(full);
   }
 
   ServerCore* core;
@@ -75,9 +75,9 @@ platform::Error Server::listen(platform::NativeSocket listener, bool unix_socket
   static_cast<void>(unix_socket);  // the peer's address says it
   const auto index = static_cast<std::uint32_t>(impl_->listeners.size());
   auto made = std::make_unique<Impl::Listener>(*impl_->core, *impl_, index);
-  const platform::Error error = made->open(listener);
+  const platform::Error error = made->start(listener);
   if (error.code != platform::Errc::ok) return error;
-  if (impl_->paused) made->set_paused(true);
+  if (impl_->paused) made->pause(true);
   impl_->listeners.push_back(std::move(made));
   return error;
 }
