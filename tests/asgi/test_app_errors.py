@@ -185,6 +185,13 @@ def test_the_pipelined_request_after_a_misuse_is_answered_or_refused_never_mixed
         assert b"complete" not in received
 
 
+def test_receive_may_be_called_anywhere_and_runs_on_the_loop(server: Server) -> None:
+    with server.connect() as wire:
+        wire.request("POST", "/from_a_thread", body=b"x" * 100_000)
+        response = wire.response()
+        assert (response.status, len(response.body)) == (200, 100_000)
+
+
 @pytest.mark.pyre_only("uvicorn does not look at the thread")
 def test_send_and_receive_in_a_foreign_thread_raise(server: Server) -> None:
     assert ast.literal_eval(server.get("/foreign_thread").text) == ["RuntimeError", "RuntimeError"]

@@ -260,6 +260,23 @@ async def swallow(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @app.handler
+async def from_a_thread(scope: Scope, receive: Receive, send: Send) -> None:
+    """Called in another thread, but run on the loop: run_coroutine_threadsafe(receive(), loop), as a2wsgi does."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> bytes:
+        data = b""
+        more = True
+        while more:
+            event = asyncio.run_coroutine_threadsafe(receive(), loop).result(10)  # type: ignore[arg-type]
+            data += event["body"]
+            more = event["more_body"]
+        return data
+
+    await respond(send, await asyncio.to_thread(call))
+
+
+@app.handler
 async def foreign_thread(scope: Scope, receive: Receive, send: Send) -> None:
     """send() and receive() called in another thread."""
     errors = []
