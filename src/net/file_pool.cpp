@@ -20,12 +20,13 @@ struct FilePool::Impl {
   Request* first = nullptr;  // linked through Letter::next, which the mailbox needs only later
   Request* last = nullptr;
   std::size_t queued = 0;
+  std::size_t max_queued = kMaxQueued;
   bool stopping = false;
   unsigned running = 0;
   std::array<std::thread, kThreads> threads;
 };
 
-FilePool::FilePool() : impl_(std::make_unique<Impl>()) {}
+FilePool::FilePool(std::size_t max_queued) : impl_(std::make_unique<Impl>()) { impl_->max_queued = max_queued; }
 
 FilePool::~FilePool() {
   if (impl_ == nullptr) return;
@@ -59,7 +60,7 @@ Errc FilePool::enqueue(Loop& home, Request& request) noexcept {
   request.next.store(nullptr, std::memory_order_relaxed);
   {
     const std::lock_guard lock(impl.mutex);
-    if (impl.stopping || impl.queued >= kMaxQueued) return Errc::exhausted;
+    if (impl.stopping || impl.queued >= impl.max_queued) return Errc::exhausted;
     // All threads at the first request: one that blocks on a slow disk must not hold up the other file.
     while (impl.running < kThreads) {
       const platform::SignalsBlocked blocked;

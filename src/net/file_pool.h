@@ -43,7 +43,8 @@ class FilePool {
     platform::Error error{platform::Errc::ok, 0};
   };
 
-  FilePool();   // threads start at the first request, with all signals blocked
+  // Threads start at the first request, with all signals blocked. A test may ask for a shorter queue.
+  explicit FilePool(std::size_t max_queued = kMaxQueued);
   ~FilePool();  // finishes what is queued; letters are posted to loops that must still exist
   FilePool(const FilePool&) = delete;
   FilePool& operator=(const FilePool&) = delete;
