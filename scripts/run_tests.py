@@ -222,7 +222,7 @@ def fuzz_steps(extra: list[str]) -> list[Step]:
             continue
         corpus = BUILD / "fuzz/corpus" / program.name
         corpus.mkdir(parents=True, exist_ok=True)
-        seeds = [str(p) for p in [ROOT / "tests/fuzz/corpus" / program.name] if p.is_dir()]
+        seeds = [str(p) for p in [ROOT / "tests/fuzz/corpus" / program.name.removesuffix("_fuzz")] if p.is_dir()]
         limits = [f"-max_total_time={FUZZ_S}", "-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1"]
         artifacts = RESULTS / program.name
         artifacts.mkdir(parents=True, exist_ok=True)
