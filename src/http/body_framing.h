@@ -1,5 +1,5 @@
-// BodyFraming: how the end of a response body is told (RFC 9112 6 and 7), decided once per response from what is known when its
-// head is written; and the framing of chunks.
+// BodyFraming: how the end of a response body is told (RFC 9112 6 and 7), decided once per response from what is known
+// when its head is written; and the framing of chunks.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@ namespace pyre::http {
 
 struct BodyFraming {
   enum class Kind : std::uint8_t {
-    none,             // no body may be sent (HEAD, 204, 205, 304): what the app gives is dropped
-    length,           // Content-Length: exactly `length` bytes
+    none,    // no body may be sent (HEAD, 204, 205, 304): what the app gives is dropped
+    length,  // Content-Length: exactly `length` bytes
     chunked,
     close_delimited,  // HTTP/1.0 without a length: the end of the connection is the end of the body
   };
@@ -25,9 +25,9 @@ struct BodyFacts {
   bool head_request = false;
   std::uint8_t minor_version = 1;
   std::uint16_t status = 200;
-  bool app_length_set = false;   // the app gave a Content-Length
+  bool app_length_set = false;  // the app gave a Content-Length
   std::uint64_t app_length = 0;
-  bool total_known = false;      // the first piece is the last
+  bool total_known = false;  // the first piece is the last
   std::uint64_t total = 0;
   bool trailers_follow = false;
 };

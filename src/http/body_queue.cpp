@@ -14,7 +14,7 @@ struct BodyPool::Block {
   const std::byte* data = nullptr;  // `bytes`, or the lease's
   std::uint32_t at = 0;
   std::uint32_t end = 0;
-  std::uint32_t capacity = 0;       // 0 for a lease: nothing is appended to it
+  std::uint32_t capacity = 0;  // 0 for a lease: nothing is appended to it
   platform::Lease lease;
   std::byte bytes[1];
 };

@@ -1,5 +1,5 @@
-// BodyQueue: the decoded bytes of a request body that the app has not read yet, in pooled blocks. A large piece that ends a receive
-// buffer is not copied: the queue keeps the buffer's lease instead.
+// BodyQueue: the decoded bytes of a request body that the app has not read yet, in pooled blocks. A large piece that
+// ends a receive buffer is not copied: the queue keeps the buffer's lease instead.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// The character classes of RFC 9110 and 9112, as tables, and the scan for control characters that every head goes through.
+// The character classes of RFC 9110 and 9112, as tables, and the scan for control characters that every head goes
+// through.
 #pragma once
 
 #include <array>
@@ -19,7 +20,8 @@ inline constexpr std::array<char, 256> kTokenLower = [] {
     table[static_cast<unsigned char>(c)] = c;
     table[static_cast<unsigned char>(c - 'a' + 'A')] = c;
   }
-  for (char c : {'!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'}) table[static_cast<unsigned char>(c)] = c;
+  for (char c : {'!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'})
+    table[static_cast<unsigned char>(c)] = c;
   return table;
 }();
 
@@ -27,7 +29,9 @@ inline constexpr std::array<char, 256> kTokenLower = [] {
 [[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 [[nodiscard]] constexpr bool is_space(char c) noexcept { return c == ' ' || c == '\t'; }  // OWS
 [[nodiscard]] constexpr bool is_control(char c) noexcept { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
-[[nodiscard]] constexpr char to_lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+[[nodiscard]] constexpr char to_lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
 
 // 0..15, or -1.
 [[nodiscard]] constexpr int hex_value(char c) noexcept {

@@ -70,8 +70,8 @@ bool ChunkDecoder::extension(char c) noexcept {
   return true;
 }
 
-ChunkDecoder::Step ChunkDecoder::decode(std::span<const std::byte> input, const Limits& limits, std::uint32_t& header_bytes,
-                                        std::uint16_t& header_fields) noexcept {
+ChunkDecoder::Step ChunkDecoder::decode(std::span<const std::byte> input, const Limits& limits,
+                                        std::uint32_t& header_bytes, std::uint16_t& header_fields) noexcept {
   const auto fail = [](std::uint16_t status, const char* reason) noexcept {
     return Step{Event::error, 0, {}, {status, reason}};
   };
@@ -123,7 +123,8 @@ ChunkDecoder::Step ChunkDecoder::decode(std::span<const std::byte> input, const 
         const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left_, static_cast<std::uint64_t>(end - p)));
         left_ -= size;
         if (left_ == 0) state_ = State::data_cr;
-        return Step{Event::data, static_cast<std::size_t>(p - begin) + size, {reinterpret_cast<const std::byte*>(p), size}, {}};
+        return Step{
+            Event::data, static_cast<std::size_t>(p - begin) + size, {reinterpret_cast<const std::byte*>(p), size}, {}};
       }
       case State::data_cr:
         if (c != '\r') return fail(400, "chunk data that does not end in CRLF");

@@ -1,8 +1,9 @@
-// ChunkDecoder: the chunked transfer coding (RFC 9112 7.1), byte-exact. It is apart from llhttp on purpose: versions of that have
-// let through bare LF, spaces after the size and endless extensions, and each of these was a way to smuggle a request.
+// ChunkDecoder: the chunked transfer coding (RFC 9112 7.1), byte-exact. It is apart from llhttp on purpose: versions of
+// that have let through bare LF, spaces after the size and endless extensions, and each of these was a way to smuggle a
+// request.
 //
-// Strict: CRLF only; 1-16 hexadecimal digits and no sign, prefix or leading space; extensions by the grammar; trailer fields by the
-// grammar, then dropped (ASGI has no event for them).
+// Strict: CRLF only; 1-16 hexadecimal digits and no sign, prefix or leading space; extensions by the grammar; trailer
+// fields by the grammar, then dropped (ASGI has no event for them).
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,7 @@ class ChunkDecoder {
     ext_before_semicolon,  // spaces after the size or after an extension: only ";" may follow
     ext_name_start,
     ext_name,
-    ext_before_equals,     // spaces after a name: "=" or ";" may follow
+    ext_before_equals,  // spaces after a name: "=" or ";" may follow
     ext_value_start,
     ext_value,
     ext_quoted,

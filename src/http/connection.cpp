@@ -157,8 +157,9 @@ void Connection::finish() noexcept {
   if (stream_.output().empty()) output_is_empty();
 }
 
-// FIN goes out now. If bytes of the peer's were lying unread when the socket is closed, the kernel would send a reset, and that may
-// destroy what the peer has not read yet of our answer: so wait for its end. A draining server need not wait when nothing was dropped.
+// FIN goes out now. If bytes of the peer's were lying unread when the socket is closed, the kernel would send a reset,
+// and that may destroy what the peer has not read yet of our answer: so wait for its end. A draining server need not
+// wait when nothing was dropped.
 void Connection::output_is_empty() noexcept {
   if (peer_ended_ || (core_.draining && !dropped_input_)) return close_stream(false);
   state_.linger();
@@ -184,7 +185,8 @@ void Connection::lose(Exchange& exchange) noexcept {
   exchange.connection_ = nullptr;
   exchange.head_held_ = false;
   exchange.clear_body();
-  if (exchange.announced_ && exchange.held_by(Exchange::Holder::application)) core_.handler.on_disconnect(exchange, true);
+  if (exchange.announced_ && exchange.held_by(Exchange::Holder::application))
+    core_.handler.on_disconnect(exchange, true);
 }
 
 void Connection::die(bool abort) noexcept {

@@ -1,6 +1,7 @@
-// Connection: one client's HTTP/1.1 conversation. Glue between the stream (bytes), the parser (requests) and the exchanges
-// (what the application sees): pipelining, time-outs, keep-alive, refusals, and the end. Which state follows which is in
-// h1_state.h; reading is in connection_read.cpp, writing in connection_write.cpp, time and life in connection.cpp.
+// Connection: one client's HTTP/1.1 conversation. Glue between the stream (bytes), the parser (requests) and the
+// exchanges (what the application sees): pipelining, time-outs, keep-alive, refusals, and the end. Which state follows
+// which is in h1_state.h; reading is in connection_read.cpp, writing in connection_write.cpp, time and life in
+// connection.cpp.
 //
 // What an idle connection costs counts (see the size at the end): it holds no buffer and no exchange.
 #pragma once
@@ -20,9 +21,10 @@ namespace pyre::http {
 
 class Connection final : private net::StreamEvents {
  public:
-  // A connection on an accepted socket; it destroys itself when the stream is closed. On failure the socket is closed, and
-  // nothing is left.
-  static void accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer, std::uint32_t listener) noexcept;
+  // A connection on an accepted socket; it destroys itself when the stream is closed. On failure the socket is closed,
+  // and nothing is left.
+  static void accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer,
+                     std::uint32_t listener) noexcept;
 
   Connection(ServerCore& core, SharedInfo& info) noexcept;  // for accept()
   ~Connection();
@@ -32,7 +34,8 @@ class Connection final : private net::StreamEvents {
   void drain() noexcept;  // Server::drain() for this one
   void abort() noexcept;  // RST, and the application is told
 
-  // Hands the stream to another protocol, between two requests or for the front exchange, which is over then. Not used yet.
+  // Hands the stream to another protocol, between two requests or for the front exchange, which is over then. Not used
+  // yet.
   void switch_protocol(ProtocolSession& session) noexcept;
 
   // ---- what exchanges call; each only while exchange.connection_ is this
@@ -40,8 +43,8 @@ class Connection final : private net::StreamEvents {
   void body_was_read(Exchange& exchange) noexcept;
   Outcome start(Exchange& exchange) noexcept;
   Outcome write(Exchange& exchange, std::span<const std::byte> piece, net::Borrowed owner, bool last) noexcept;
-  Outcome write_file(Exchange& exchange, platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner,
-                     bool last) noexcept;
+  Outcome write_file(Exchange& exchange, platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
+                     net::Borrowed owner, bool last) noexcept;
   Outcome end_trailers(Exchange& exchange) noexcept;
   Outcome send_informational(Exchange& exchange, std::uint16_t status, std::string_view fields) noexcept;
   void fail(Exchange& exchange, std::uint16_t status) noexcept;
@@ -104,8 +107,8 @@ class Connection final : private net::StreamEvents {
   [[nodiscard]] bool will_close(const Exchange& exchange, BodyFraming::Kind kind, bool last) const noexcept;
   void plan_head(const Exchange& exchange, bool last, std::uint64_t total, HeadText& text) noexcept;
   void commit_head(Exchange& exchange, const HeadText& text) noexcept;
-  [[nodiscard]] bool emit(const HeadText* head, std::string_view prefix, std::span<const std::byte> piece, net::Borrowed owner,
-                          std::string_view suffix) noexcept;
+  [[nodiscard]] bool emit(const HeadText* head, std::string_view prefix, std::span<const std::byte> piece,
+                          net::Borrowed owner, std::string_view suffix) noexcept;
   [[nodiscard]] bool emit_head(const HeadText& head) noexcept;
   Outcome check_length(Exchange& exchange, const HeadText* head, std::uint64_t size, bool last) noexcept;
   Outcome after_piece(Exchange& exchange, std::uint64_t size, bool last) noexcept;
@@ -116,7 +119,7 @@ class Connection final : private net::StreamEvents {
   void output_added() noexcept;
 
   // ---- time and life (connection.cpp)
-  void finish() noexcept;        // FIN after the output
+  void finish() noexcept;  // FIN after the output
   void output_is_empty() noexcept;
   void linger() noexcept;
   void die(bool abort) noexcept;  // now; the application is told
@@ -128,7 +131,7 @@ class Connection final : private net::StreamEvents {
   [[nodiscard]] bool body_is_too_slow() noexcept;
   void time_out_reading() noexcept;
   void time_out_writing() noexcept;
-  void settle() noexcept;        // after every event: reading and the clock follow the state
+  void settle() noexcept;  // after every event: reading and the clock follow the state
   static void run_work(net::Deferred& work) noexcept;
   static void run_clock(net::Timer& clock) noexcept;
 
@@ -140,24 +143,24 @@ class Connection final : private net::StreamEvents {
   Wait wait_ = Wait::nobody;
   bool peer_ended_ = false;
   bool end_handled_ = false;
-  bool body_paused_ = false;      // the front's body is above high water, and not yet below low water
-  bool body_to_tell_ = false;     // the front's body grew in this event
-  bool served_ = false;           // a request's head was complete
-  bool closing_ = false;          // the front's response said "Connection: close", or ends with the connection
-  bool dropped_input_ = false;    // bytes of the peer's were not looked at: closing now would reset the connection
+  bool body_paused_ = false;    // the front's body is above high water, and not yet below low water
+  bool body_to_tell_ = false;   // the front's body grew in this event
+  bool served_ = false;         // a request's head was complete
+  bool closing_ = false;        // the front's response said "Connection: close", or ends with the connection
+  bool dropped_input_ = false;  // bytes of the peer's were not looked at: closing now would reset the connection
   std::uint16_t waiting_count_ = 0;
   std::uint32_t waiting_bytes_ = 0;
-  Exchange* parsing_ = nullptr;   // its head is being read
-  Exchange* front_ = nullptr;     // has its turn
+  Exchange* parsing_ = nullptr;       // its head is being read
+  Exchange* front_ = nullptr;         // has its turn
   Exchange* reading_body_ = nullptr;  // the front, or the last that waits
   Exchange* waiting_first_ = nullptr;
   Exchange* waiting_last_ = nullptr;
-  Exchange* refused_ = nullptr;   // is answered by us, after those before it
+  Exchange* refused_ = nullptr;  // is answered by us, after those before it
   Refusal refusal_;
-  std::byte* kept_ = nullptr;     // received, not parsed
+  std::byte* kept_ = nullptr;  // received, not parsed
   std::uint32_t kept_at_ = 0;
   std::uint32_t kept_size_ = 0;
-  std::uint32_t discarded_ = 0;   // bytes dropped: of an unwanted body, then while closing
+  std::uint32_t discarded_ = 0;      // bytes dropped: of an unwanted body, then while closing
   std::uint32_t body_spent_ms_ = 0;  // reading the present body, before the present wait
   platform::TimePoint body_since_{};
   platform::TimePoint read_deadline_ = platform::TimePoint::max();

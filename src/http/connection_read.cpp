@@ -9,10 +9,11 @@
 namespace pyre::http {
 namespace {
 
-// Pieces of this size and more that end a receive buffer are not copied: the exchange keeps the buffer. Below it copying is cheaper
-// than taking 64 KiB out of the pool's cache-warm rotation.
+// Pieces of this size and more that end a receive buffer are not copied: the exchange keeps the buffer. Below it
+// copying is cheaper than taking 64 KiB out of the pool's cache-warm rotation.
 constexpr std::size_t kKeepLeaseBytes = 16 * 1024;
-// As long as no more buffers than that are lent. Bodies that their apps are slow to read must not starve other connections' reading.
+// As long as no more buffers than that are lent. Bodies that their apps are slow to read must not starve other
+// connections' reading.
 constexpr std::uint32_t kKeepLeaseBelow = 64;
 
 }  // namespace
@@ -52,8 +53,8 @@ bool Connection::may_parse(bool input_is_empty) const noexcept {
     case Reading::drain:
       return true;
     case Reading::body:
-      // The body of a request that waits for its turn stays where it is: only one body per connection is ever held. With an
-      // empty input all that can come out is the end of the message.
+      // The body of a request that waits for its turn stays where it is: only one body per connection is ever held.
+      // With an empty input all that can come out is the end of the message.
       return reading_body_ == front_ && (input_is_empty || front_->body_size_ <= limits.body_high_water);
     case Reading::closed:
       return false;
@@ -133,7 +134,8 @@ void Connection::on_head() noexcept {
     reading_body_ = &exchange;
     body_spent_ms_ = 0;
   }
-  if (state_.writing() == Writing::idle && waiting_first_ == nullptr && !output_is_full()) return begin_response(exchange);
+  if (state_.writing() == Writing::idle && waiting_first_ == nullptr && !output_is_full())
+    return begin_response(exchange);
   if (waiting_last_ == nullptr)
     waiting_first_ = &exchange;
   else
@@ -150,8 +152,10 @@ void Connection::on_body_bytes(std::span<const std::byte> piece, platform::Lease
     return;
   }
   Exchange& exchange = *reading_body_;
-  const bool keep_lease = lease != nullptr && piece.size() >= kKeepLeaseBytes && core_.loop.buffers().lent() < kKeepLeaseBelow;
-  if (keep_lease ? !exchange.body_.append_lease(core_.bodies, *lease, piece) : !exchange.body_.append(core_.bodies, piece))
+  const bool keep_lease =
+      lease != nullptr && piece.size() >= kKeepLeaseBytes && core_.loop.buffers().lent() < kKeepLeaseBelow;
+  if (keep_lease ? !exchange.body_.append_lease(core_.bodies, *lease, piece)
+                 : !exchange.body_.append(core_.bodies, piece))
     return die(true);
   exchange.body_size_ += piece.size();
   exchange.body_began_ = true;
@@ -204,8 +208,8 @@ void Connection::consume_kept() noexcept {
 }
 
 void Connection::want_body(Exchange& exchange) noexcept {
-  if (!exchange.request_.expect_continue || exchange.continue_sent_ || exchange.body_began_ || exchange.body_complete_ ||
-      exchange.started_)
+  if (!exchange.request_.expect_continue || exchange.continue_sent_ || exchange.body_began_ ||
+      exchange.body_complete_ || exchange.started_)
     return;
   exchange.continue_sent_ = true;
   if (!emit(nullptr, "HTTP/1.1 100 Continue\r\n\r\n", {}, {}, {})) {
@@ -263,7 +267,8 @@ void Connection::handle_end() noexcept {
   for (Exchange* waiting = waiting_first_; waiting != nullptr; waiting = waiting->next_) waiting->peer_finished_ = true;
   if (front_ != nullptr && !front_->peer_finished_) {
     front_->peer_finished_ = true;
-    if (front_->announced_ && front_->held_by(Exchange::Holder::application)) core_.handler.on_disconnect(*front_, false);
+    if (front_->announced_ && front_->held_by(Exchange::Holder::application))
+      core_.handler.on_disconnect(*front_, false);
   }
   if (state_.writing() == Writing::idle && waiting_first_ == nullptr && refused_ == nullptr) finish();
 }

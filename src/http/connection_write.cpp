@@ -7,8 +7,8 @@
 namespace pyre::http {
 namespace {
 
-// Body pieces up to this size are copied behind the head or the chunk's size: one piece for the kernel instead of three, and no
-// reference to keep. Copying 4 KiB costs about as much as one more iovec and its release.
+// Body pieces up to this size are copied behind the head or the chunk's size: one piece for the kernel instead of
+// three, and no reference to keep. Copying 4 KiB costs about as much as one more iovec and its release.
 constexpr std::size_t kCopyBytes = 4096;
 
 char* put(char* out, std::string_view text) noexcept {
@@ -45,7 +45,8 @@ struct Connection::HeadText {
     parts[count++] = part;
     size += part.size();
   }
-  void add_common(ServerCore& core, std::uint16_t with_status, std::string_view fields, bool has_server, bool has_date) noexcept {
+  void add_common(ServerCore& core, std::uint16_t with_status, std::string_view fields, bool has_server,
+                  bool has_date) noexcept {
     add(status_line(with_status, status));
     add(fields);
     add(core.options.default_fields);
@@ -60,7 +61,8 @@ struct Connection::HeadText {
 };
 
 bool Connection::will_close(const Exchange& exchange, BodyFraming::Kind kind, bool last) const noexcept {
-  if (!exchange.request_.keep_alive || exchange.head_.wants_close() || kind == BodyFraming::Kind::close_delimited) return true;
+  if (!exchange.request_.keep_alive || exchange.head_.wants_close() || kind == BodyFraming::Kind::close_delimited)
+    return true;
   if (core_.draining) return true;
   // After its FIN the peer sends nothing more, so this is the last answer if nothing waits behind it.
   if (peer_ended_ && waiting_first_ == nullptr && refused_ == nullptr && kept_ == nullptr) return true;
@@ -73,7 +75,8 @@ bool Connection::will_close(const Exchange& exchange, BodyFraming::Kind kind, bo
 bool Connection::can_drain(const Exchange& exchange) const noexcept {
   const RequestHead& request = exchange.request_;
   if (request.chunked) return true;  // until the limit is over
-  const std::uint64_t received = reading_body_ == &exchange && state_.reading() == Reading::body ? parser_.body_received() : 0;
+  const std::uint64_t received =
+      reading_body_ == &exchange && state_.reading() == Reading::body ? parser_.body_received() : 0;
   return request.content_length - received <= core_.options.limits.drain_bytes;
 }
 
@@ -118,8 +121,8 @@ bool Connection::emit_head(const HeadText& head) noexcept {
   return true;
 }
 
-bool Connection::emit(const HeadText* head, std::string_view prefix, std::span<const std::byte> piece, net::Borrowed owner,
-                      std::string_view suffix) noexcept {
+bool Connection::emit(const HeadText* head, std::string_view prefix, std::span<const std::byte> piece,
+                      net::Borrowed owner, std::string_view suffix) noexcept {
   net::OutputQueue& output = stream_.output();
   const bool copied = piece.size() <= kCopyBytes;
   std::size_t size = prefix.size() + (copied ? piece.size() + suffix.size() : 0);
@@ -149,7 +152,8 @@ bool Connection::emit(const HeadText* head, std::string_view prefix, std::span<c
     return true;
   }
   if (owner.release != nullptr ? !output.append_borrowed(piece, owner) : !output.append(piece)) return false;
-  // From here on the piece is the queue's, which will release it: a failure must not look as if it were still the caller's.
+  // From here on the piece is the queue's, which will release it: a failure must not look as if it were still the
+  // caller's.
   if (!suffix.empty() && !output.append(std::as_bytes(std::span(suffix)))) die(true);
   return true;
 }
@@ -173,7 +177,8 @@ Outcome Connection::check_length(Exchange& exchange, const HeadText* head, std::
   return Outcome::body_too_short;
 }
 
-Outcome Connection::write(Exchange& exchange, std::span<const std::byte> piece, net::Borrowed owner, bool last) noexcept {
+Outcome Connection::write(Exchange& exchange, std::span<const std::byte> piece, net::Borrowed owner,
+                          bool last) noexcept {
   HeadText text;
   const HeadText* head = nullptr;
   if (exchange.head_held_) {
@@ -310,7 +315,8 @@ void Connection::emit_refusal() noexcept {
   text.add_common(core_, refusal_.status, "content-type: text/plain; charset=utf-8\r\n", false, false);
   text.add_length(body.size());
   text.add("connection: close\r\n\r\n");
-  const bool written = emit(&text, {}, bodyless ? std::span<const std::byte>{} : std::as_bytes(std::span(body)), {}, {});
+  const bool written =
+      emit(&text, {}, bodyless ? std::span<const std::byte>{} : std::as_bytes(std::span(body)), {}, {});
   if (exchange != nullptr) {
     exchange->status_ = refusal_.status;
     exchange->body_sent_ = bodyless ? 0 : body.size();
@@ -327,7 +333,9 @@ Outcome Connection::out_of_memory() noexcept {
   return Outcome::no_memory;
 }
 
-bool Connection::output_is_full() const noexcept { return stream_.output().size() > core_.options.limits.output_high_water; }
+bool Connection::output_is_full() const noexcept {
+  return stream_.output().size() > core_.options.limits.output_high_water;
+}
 
 void Connection::output_added() noexcept {
   stream_.request_flush();

@@ -64,7 +64,8 @@ FieldError Exchange::add_trailer(std::string_view name, std::string_view value) 
   if (const FieldError error = check_field(name, value); error != FieldError::ok) return error;
   if (!is_allowed_in_trailers(name)) return FieldError::forbidden_trailer;
   // The response head is written by now, so its memory is free for the trailers.
-  if (connection_ == nullptr || complete_ || !body_ended_ || framing_ != BodyFraming::Kind::chunked) return FieldError::ok;
+  if (connection_ == nullptr || complete_ || !body_ended_ || framing_ != BodyFraming::Kind::chunked)
+    return FieldError::ok;
   return head_.append(name, value);
 }
 

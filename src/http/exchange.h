@@ -1,10 +1,10 @@
 // Exchange: one request and its response. The meeting point of the connection (which reads, frames and writes) and the
-// application side (src/asgi). Pooled per server; both sides hold a share: the connection until the exchange is over for it, the
-// application from on_request() until release().
+// application side (src/asgi). Pooled per server; both sides hold a share: the connection until the exchange is over
+// for it, the application from on_request() until release().
 //
-// Every function is called on the loop's thread (with or without the GIL: nothing in here touches Python), never from inside a
-// RequestHandler callback except where it says so. If the connection dies first, the exchange lives on, dead(): its
-// functions then do nothing and say Outcome::dead.
+// Every function is called on the loop's thread (with or without the GIL: nothing in here touches Python), never from
+// inside a RequestHandler callback except where it says so. If the connection dies first, the exchange lives on,
+// dead(): its functions then do nothing and say Outcome::dead.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +25,9 @@ struct ServerCore;
 
 // What an app can know about the connection; lives as long as any of its exchanges.
 struct ConnectionInfo {
-  platform::Endpoint peer;        // the real peer
-  platform::Endpoint local;       // getsockname()
-  std::uint32_t listener = 0;     // index of the listener it came by, as given to Server::listen()
+  platform::Endpoint peer;     // the real peer
+  platform::Endpoint local;    // getsockname()
+  std::uint32_t listener = 0;  // index of the listener it came by, as given to Server::listen()
   bool tls = false;
   // The application side's cache, e.g. the `client` tuple; it frees them in on_connection_info_released().
   void* app_cache[2] = {nullptr, nullptr};
@@ -36,20 +36,22 @@ struct ConnectionInfo {
 // The client after forwarded headers from a trusted proxy; only `set` ones override ConnectionInfo.
 struct ForwardedInfo {
   bool client_set = false;
-  platform::Endpoint client;      // port 0 when the header had none
-  std::string_view client_text;   // if the header named something that is no address (e.g. an obfuscated "_id"); points into the head
-  std::string_view scheme;        // "http", "https", "ws", "wss"; empty: not set
+  platform::Endpoint client;  // port 0 when the header had none
+  std::string_view
+      client_text;  // if the header named something that is no address (e.g. an obfuscated "_id"); points into the head
+  std::string_view scheme;  // "http", "https", "ws", "wss"; empty: not set
 };
 
 enum class Outcome : std::uint8_t {
   ok,
-  dead,               // the connection is gone, or was given up: the app should get an OSError
-  body_too_long,      // more than the app's Content-Length; nothing of this piece was written
-  body_too_short,     // `last`, but the app's Content-Length is not reached; the connection will be cut
-  not_started,        // body before the start, or a start with a status that is none (below 200: see send_informational(); above 999)
+  dead,            // the connection is gone, or was given up: the app should get an OSError
+  body_too_long,   // more than the app's Content-Length; nothing of this piece was written
+  body_too_short,  // `last`, but the app's Content-Length is not reached; the connection will be cut
+  not_started,     // body before the start, or a start with a status that is none (below 200: see send_informational();
+                   // above 999)
   already_started,
   already_complete,
-  no_memory,          // the connection is cut
+  no_memory,  // the connection is cut
 };
 
 class Exchange {
@@ -61,9 +63,9 @@ class Exchange {
 
   // ---- the request body
   [[nodiscard]] std::uint64_t body_available() const noexcept { return body_size_; }  // received, decoded, not yet read
-  [[nodiscard]] bool body_complete() const noexcept { return body_complete_; }        // nothing comes after body_available()
-  // The app waits for more of the body: sends "100 Continue" if the request expects it, nothing of the body has come and the response has not
-  // started; goes on reading.
+  [[nodiscard]] bool body_complete() const noexcept { return body_complete_; }  // nothing comes after body_available()
+  // The app waits for more of the body: sends "100 Continue" if the request expects it, nothing of the body has come
+  // and the response has not started; goes on reading.
   void want_body() noexcept;
   // Takes exactly `out.size()` (<= body_available()) bytes off the front; reading goes on when below low water.
   void read_body(std::span<std::byte> out) noexcept;
@@ -71,26 +73,29 @@ class Exchange {
   // ---- the response
   // Fill this, then start(). Until start() the application may reset and fill it again.
   [[nodiscard]] ResponseHead& response_head() noexcept { return head_; }
-  // Takes the head over. It is held back until the first body piece (or finish, or a flush of an incomplete response), so that one
-  // gathered write carries both, and a body whose first piece is the last gets a Content-Length.
+  // Takes the head over. It is held back until the first body piece (or finish, or a flush of an incomplete response),
+  // so that one gathered write carries both, and a body whose first piece is the last gets a Content-Length.
   Outcome start(bool trailers_follow = false) noexcept;
-  // A piece of the body. `owner.release` null: the bytes are copied. Else, if the result is ok, the piece is borrowed and
-  // released later (possibly at once: HEAD, an empty piece, or a small one that was copied); if not ok, owner is not released.
-  // `last` ends the body (and the exchange, unless trailers follow).
+  // A piece of the body. `owner.release` null: the bytes are copied. Else, if the result is ok, the piece is borrowed
+  // and released later (possibly at once: HEAD, an empty piece, or a small one that was copied); if not ok, owner is
+  // not released. `last` ends the body (and the exchange, unless trailers follow).
   Outcome write(std::span<const std::byte> piece, net::Borrowed owner, bool last) noexcept;
-  Outcome write_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner, bool last) noexcept;
+  Outcome write_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner,
+                     bool last) noexcept;
   // After the last body piece of a response started with trailers_follow: checked like fields; framing, routing and
-  // authentication fields are refused (RFC 9110 6.5.1). Dropped where they cannot go (HTTP/1.0, Content-Length framing).
+  // authentication fields are refused (RFC 9110 6.5.1). Dropped where they cannot go (HTTP/1.0, Content-Length
+  // framing).
   [[nodiscard]] FieldError add_trailer(std::string_view name, std::string_view value) noexcept;
   Outcome end_trailers() noexcept;
-  // 103 and the like, before the start. `fields` are complete "name: value\r\n" lines that were checked by a ResponseHead. Not sent to HTTP/1.0.
+  // 103 and the like, before the start. `fields` are complete "name: value\r\n" lines that were checked by a
+  // ResponseHead. Not sent to HTTP/1.0.
   Outcome send_informational(std::uint16_t status, std::string_view fields) noexcept;
-  // Before the start: a plain-text answer of the server's own, e.g. 500 or 503. After it: the connection is cut (RST), so that the client can tell.
-  // Completes the exchange in both cases.
+  // Before the start: a plain-text answer of the server's own, e.g. 500 or 503. After it: the connection is cut (RST),
+  // so that the client can tell. Completes the exchange in both cases.
   void fail(std::uint16_t status) noexcept;
 
   [[nodiscard]] bool started() const noexcept { return started_; }
-  [[nodiscard]] bool complete() const noexcept { return complete_; }   // the response's last byte was queued
+  [[nodiscard]] bool complete() const noexcept { return complete_; }  // the response's last byte was queued
   // The connection was lost before the response was complete.
   [[nodiscard]] bool dead() const noexcept { return dead_; }
   [[nodiscard]] bool peer_finished() const noexcept { return peer_finished_; }  // FIN after the complete request
@@ -101,8 +106,8 @@ class Exchange {
   void release() noexcept;
 
   // ---- the application side's own slots; the http layer never looks at them
-  void* app = nullptr;               // e.g. the HttpCycle
-  Exchange* app_next = nullptr;      // an intrusive list of the application's
+  void* app = nullptr;           // e.g. the HttpCycle
+  Exchange* app_next = nullptr;  // an intrusive list of the application's
   std::uint8_t app_flags = 0;
 
  private:
@@ -113,8 +118,12 @@ class Exchange {
 
   explicit Exchange(ServerCore& core) noexcept : core_(core) {}
   ~Exchange() = default;
-  void hold(Holder holder) noexcept { holders_ = static_cast<std::uint8_t>(holders_ | static_cast<std::uint8_t>(holder)); }
-  [[nodiscard]] bool held_by(Holder holder) const noexcept { return (holders_ & static_cast<std::uint8_t>(holder)) != 0; }
+  void hold(Holder holder) noexcept {
+    holders_ = static_cast<std::uint8_t>(holders_ | static_cast<std::uint8_t>(holder));
+  }
+  [[nodiscard]] bool held_by(Holder holder) const noexcept {
+    return (holders_ & static_cast<std::uint8_t>(holder)) != 0;
+  }
   void drop(Holder holder) noexcept;  // the last one puts it back into the pool
   void clear_body() noexcept;
   // The response may be written to; else why not.
@@ -129,34 +138,35 @@ class Exchange {
   Exchange* next_ = nullptr;          // the pool's, the connection's or the log's list
   BodyQueue body_;
   std::uint64_t body_size_ = 0;
-  std::uint64_t body_left_ = 0;       // of the response, when its length is told
-  std::uint64_t body_sent_ = 0;       // of the response, queued
-  platform::TimePoint head_at_{};     // when the head was complete; only with an access log
+  std::uint64_t body_left_ = 0;    // of the response, when its length is told
+  std::uint64_t body_sent_ = 0;    // of the response, queued
+  platform::TimePoint head_at_{};  // when the head was complete; only with an access log
   std::uint64_t duration_us_ = 0;
-  std::uint16_t status_ = 0;          // of the response, once started
+  std::uint16_t status_ = 0;  // of the response, once started
   std::uint8_t holders_ = 0;
   BodyFraming::Kind framing_ = BodyFraming::Kind::none;
   bool body_complete_ = false;
-  bool body_began_ = false;           // some of the request's body came
-  bool body_awaited_ = true;          // on_body() may be called
+  bool body_began_ = false;   // some of the request's body came
+  bool body_awaited_ = true;  // on_body() may be called
   bool continue_sent_ = false;
-  bool announced_ = false;            // on_request() was called
+  bool announced_ = false;  // on_request() was called
   bool started_ = false;
-  bool head_held_ = false;            // started, and the head is not in the output yet
+  bool head_held_ = false;  // started, and the head is not in the output yet
   bool trailers_follow_ = false;
-  bool body_ended_ = false;           // the last piece was given; only trailers may follow
+  bool body_ended_ = false;  // the last piece was given; only trailers may follow
   bool complete_ = false;
   bool dead_ = false;
   bool peer_finished_ = false;
   mutable bool drain_awaited_ = false;  // should_wait() was true
 };
 
-// The application side, as the http layer sees it. Called on the loop's thread, WITHOUT the GIL held or not (unknown): implementations may only touch
-// their own native state, e.g. push the exchange onto a list. They must not call back into the exchange from inside, except read-only.
+// The application side, as the http layer sees it. Called on the loop's thread, WITHOUT the GIL held or not (unknown):
+// implementations may only touch their own native state, e.g. push the exchange onto a list. They must not call back
+// into the exchange from inside, except read-only.
 class RequestHandler {
  public:
-  // A head is complete and it is this exchange's turn (responses are in order, so one per connection at a time). May come from inside
-  // the function that completes the response before it, whoever calls that.
+  // A head is complete and it is this exchange's turn (responses are in order, so one per connection at a time). May
+  // come from inside the function that completes the response before it, whoever calls that.
   virtual void on_request(Exchange& exchange) noexcept = 0;
   // Body bytes, or the body's end, became available. At most once until read_body()/want_body() is called again.
   virtual void on_body(Exchange& exchange) noexcept = 0;

@@ -1,5 +1,5 @@
-// ExchangePool and InfoPool: exchanges and connection infos for reuse, one of each per server. The memory of an exchange's heads
-// stays with it, so that a request in steady state allocates nothing.
+// ExchangePool and InfoPool: exchanges and connection infos for reuse, one of each per server. The memory of an
+// exchange's heads stays with it, so that a request in steady state allocates nothing.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// H1State: where an HTTP/1.1 connection stands, as two enums that move independently, reading ahead of writing when requests are
-// pipelined. Every transition is a function here, and asserts where it may come from.
+// H1State: where an HTTP/1.1 connection stands, as two enums that move independently, reading ahead of writing when
+// requests are pipelined. Every transition is a function here, and asserts where it may come from.
 #pragma once
 
 #include <cassert>

@@ -53,8 +53,8 @@ bool list_has(std::string_view list, std::string_view lower) noexcept {
 
 Refusal check_transfer_encoding(std::string_view value) noexcept {
   if (equals_ignoring_case(value, "chunked")) return {};
-  // Anything else is refused; which status depends on whether the length could have been found (RFC 9112 6.3: 400 if not) or only
-  // the coding is unknown to us (RFC 9112 6.1: 501).
+  // Anything else is refused; which status depends on whether the length could have been found (RFC 9112 6.3: 400 if
+  // not) or only the coding is unknown to us (RFC 9112 6.1: 501).
   std::string_view rest = value;
   std::string_view last;
   bool well_formed = true;
@@ -100,7 +100,8 @@ Refusal apply_head_rules(RequestHead& head, const Limits& limits) noexcept {
         host = &field;
         break;
       case HeaderName::content_length:
-        // A repeated one is refused even if it says the same (RFC 9110 8.6 allows that): proxies differ in what they make of it.
+        // A repeated one is refused even if it says the same (RFC 9110 8.6 allows that): proxies differ in what they
+        // make of it.
         if (head.has_content_length) return {400, "more than one Content-Length field"};
         if (!parse_content_length(head.value(field), head.content_length)) return {400, "malformed Content-Length"};
         head.has_content_length = true;

@@ -80,8 +80,8 @@ constexpr bool table_is_complete() {
 }
 static_assert(table_is_complete());
 
-// Names grouped by length, so that a look-up compares only with names of its own length (at most 8 of them), and of these only
-// with those whose last character fits too: nearly always one memcmp.
+// Names grouped by length, so that a look-up compares only with names of its own length (at most 8 of them), and of
+// these only with those whose last character fits too: nearly always one memcmp.
 struct ByLength {
   std::array<std::uint8_t, kLongest + 2> first{};  // names of length n are ids[first[n] .. first[n + 1])
   std::array<HeaderName, kTexts.size()> ids{};

@@ -1,5 +1,6 @@
-// The seam for protocols that begin as HTTP/1.1 and go on as something else on the same connection (HTTP/2 with prior knowledge,
-// WebSocket). Nothing implements it yet: an Upgrade field is ordinary HTTP until then, and is answered by the app.
+// The seam for protocols that begin as HTTP/1.1 and go on as something else on the same connection (HTTP/2 with prior
+// knowledge, WebSocket). Nothing implements it yet: an Upgrade field is ordinary HTTP until then, and is answered by
+// the app.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +13,8 @@ namespace pyre::http {
 
 enum class Protocol : std::uint8_t { http1, http2, websocket };
 
-// What takes a connection over. From taken_over() on it gets the stream's events in the connection's place; the connection keeps
-// owning the stream, and ends when the stream is closed.
+// What takes a connection over. From taken_over() on it gets the stream's events in the connection's place; the
+// connection keeps owning the stream, and ends when the stream is closed.
 class ProtocolSession {
  public:
   [[nodiscard]] virtual Protocol protocol() const noexcept = 0;

@@ -1,5 +1,5 @@
-// RequestHead: a request line and its fields, parsed, owning its bytes. Immutable once complete. Reused from request to request:
-// reset() keeps the memory (up to 4 KiB).
+// RequestHead: a request line and its fields, parsed, owning its bytes. Immutable once complete. Reused from request to
+// request: reset() keeps the memory (up to 4 KiB).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace pyre::http {
 
 struct HeaderField {
-  std::uint32_t name_at = 0;   // offsets into RequestHead::bytes
+  std::uint32_t name_at = 0;  // offsets into RequestHead::bytes
   std::uint32_t value_at = 0;
   std::uint32_t value_size = 0;
   std::uint16_t name_size = 0;
@@ -23,24 +23,26 @@ struct RequestHead {
   std::vector<HeaderField> fields;  // in the order of arrival; duplicates stay separate
   std::uint32_t method_size = 0;    // at offset 0
   std::uint32_t target_at = 0;
-  std::uint32_t target_size = 0;    // as sent (request-target)
-  // Origin form of the target: for absolute-form ("http://host/p?q") the part from the path on, for "*" the whole. Without
-  // the "?" and what follows; a fragment is refused by the parser.
+  std::uint32_t target_size = 0;  // as sent (request-target)
+  // Origin form of the target: for absolute-form ("http://host/p?q") the part from the path on, for "*" the whole.
+  // Without the "?" and what follows; a fragment is refused by the parser.
   std::uint32_t path_at = 0;
   std::uint32_t path_size = 0;
-  std::uint32_t query_at = 0;       // after the "?"; size 0 if there is none
+  std::uint32_t query_at = 0;  // after the "?"; size 0 if there is none
   std::uint32_t query_size = 0;
   std::uint64_t content_length = 0;
-  std::uint8_t minor_version = 1;   // HTTP/1.minor
+  std::uint8_t minor_version = 1;  // HTTP/1.minor
   bool has_content_length = false;
   bool chunked = false;
   bool expect_continue = false;
-  bool keep_alive = true;           // what the request asks for, by its version and Connection
-  bool upgrade = false;             // Connection: upgrade and an Upgrade field
-  bool path_has_escape = false;     // a '%' is in the path: it needs decoding
-  bool accepts_trailers = false;    // TE: trailers
+  bool keep_alive = true;         // what the request asks for, by its version and Connection
+  bool upgrade = false;           // Connection: upgrade and an Upgrade field
+  bool path_has_escape = false;   // a '%' is in the path: it needs decoding
+  bool accepts_trailers = false;  // TE: trailers
 
-  [[nodiscard]] std::string_view view(std::uint32_t at, std::uint32_t size) const noexcept { return {bytes.data() + at, size}; }
+  [[nodiscard]] std::string_view view(std::uint32_t at, std::uint32_t size) const noexcept {
+    return {bytes.data() + at, size};
+  }
   [[nodiscard]] std::string_view method() const noexcept { return view(0, method_size); }
   [[nodiscard]] std::string_view target() const noexcept { return view(target_at, target_size); }
   [[nodiscard]] std::string_view path() const noexcept { return view(path_at, path_size); }

@@ -7,22 +7,23 @@
 namespace pyre::http {
 namespace {
 
-// What may stand in a target: printable ASCII but "#". RFC 3986 excludes a few more (quotes, braces, backslash, ...), but
-// browsers send some of them raw, none of them changes where the target ends, and the app sees the raw path.
+// What may stand in a target: printable ASCII but "#". RFC 3986 excludes a few more (quotes, braces, backslash, ...),
+// but browsers send some of them raw, none of them changes where the target ends, and the app sees the raw path.
 constexpr std::array<bool, 256> kTargetCharacter = [] {
   std::array<bool, 256> table{};
   for (int c = 0x21; c <= 0x7e; ++c) table[static_cast<std::size_t>(c)] = c != '#';
   return table;
 }();
 
-// reg-name of RFC 3986: unreserved, sub-delims; "%" is looked at apart. No comma: it is a sub-delim, but in a Host field it means that
-// two of them were joined on the way.
+// reg-name of RFC 3986: unreserved, sub-delims; "%" is looked at apart. No comma: it is a sub-delim, but in a Host
+// field it means that two of them were joined on the way.
 constexpr std::array<bool, 256> kHostCharacter = [] {
   std::array<bool, 256> table{};
   for (char c = '0'; c <= '9'; ++c) table[static_cast<unsigned char>(c)] = true;
   for (char c = 'a'; c <= 'z'; ++c) table[static_cast<unsigned char>(c)] = true;
   for (char c = 'A'; c <= 'Z'; ++c) table[static_cast<unsigned char>(c)] = true;
-  for (char c : {'-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ';', '='}) table[static_cast<unsigned char>(c)] = true;
+  for (char c : {'-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ';', '='})
+    table[static_cast<unsigned char>(c)] = true;
   return table;
 }();
 
@@ -52,7 +53,8 @@ void split_query(RequestHead& head, std::uint32_t at, std::uint32_t size) noexce
 Refusal parse_target(RequestHead& head) noexcept {
   const std::string_view target = head.target();
   for (char c : target)
-    if (!kTargetCharacter[static_cast<unsigned char>(c)]) return {400, "character that is not allowed in a request target"};
+    if (!kTargetCharacter[static_cast<unsigned char>(c)])
+      return {400, "character that is not allowed in a request target"};
 
   if (target.front() == '/') {
     split_query(head, head.target_at, head.target_size);
@@ -78,7 +80,8 @@ Refusal parse_target(RequestHead& head) noexcept {
   return {};
 }
 
-bool is_ipv6_literal(std::string_view text) noexcept {  // between the brackets; loosely: what reaches the app is text only
+bool is_ipv6_literal(
+    std::string_view text) noexcept {  // between the brackets; loosely: what reaches the app is text only
   if (text.size() < 2) return false;
   for (char c : text)
     if (hex_value(c) < 0 && c != ':' && c != '.') return false;
@@ -103,7 +106,8 @@ Refusal parse_request_line(RequestHead& head) noexcept {
   if (target_size == 0) return {400, "empty request target"};
 
   const std::string_view version(target + target_size + 1, rest - target_size - 1);
-  if (version.size() != 8 || version.substr(0, 5) != "HTTP/" || !is_digit(version[5]) || version[6] != '.' || !is_digit(version[7]))
+  if (version.size() != 8 || version.substr(0, 5) != "HTTP/" || !is_digit(version[5]) || version[6] != '.' ||
+      !is_digit(version[7]))
     return {400, "malformed version, or a space in the request target"};
   if (version[5] != '1' || version[7] > '1') return {505, "HTTP version other than 1.0 and 1.1"};
 
@@ -126,7 +130,8 @@ bool is_authority(std::string_view text) noexcept {
     while (true) {
       while (host < text.size() && kHostCharacter[static_cast<unsigned char>(text[host])]) ++host;
       if (host == text.size()) return host != 0;
-      if (text[host] == '%' && host + 2 < text.size() && hex_value(text[host + 1]) >= 0 && hex_value(text[host + 2]) >= 0) {
+      if (text[host] == '%' && host + 2 < text.size() && hex_value(text[host + 1]) >= 0 &&
+          hex_value(text[host + 2]) >= 0) {
         host += 3;
       } else {
         break;

@@ -1,5 +1,5 @@
-// The request line (RFC 9112 3): method, target and version, checked and split; and the authority that a Host field or an
-// absolute-form target carries.
+// The request line (RFC 9112 3): method, target and version, checked and split; and the authority that a Host field or
+// an absolute-form target carries.
 #pragma once
 
 #include <string_view>
@@ -12,8 +12,8 @@ namespace pyre::http {
 // A longer method is refused: the longest that is registered, UPDATEREDIRECTREF, has 17 characters.
 inline constexpr std::size_t kLongestMethod = 32;
 
-// `head.bytes` holds exactly the line, without its CRLF. Fills in method, target, path, query and version; may append to `bytes`.
-// Absolute-form targets must be http or https with a host. 400, 501 (CONNECT) or 505.
+// `head.bytes` holds exactly the line, without its CRLF. Fills in method, target, path, query and version; may append
+// to `bytes`. Absolute-form targets must be http or https with a host. 400, 501 (CONNECT) or 505.
 [[nodiscard]] Refusal parse_request_line(RequestHead& head) noexcept;
 
 // uri-host [ ":" port ] (RFC 9112 3.2, RFC 3986 3.2.2), not empty, without user information.

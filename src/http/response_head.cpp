@@ -107,15 +107,43 @@ FieldError check_field(std::string_view name, std::string_view& value) noexcept 
 }
 
 bool is_allowed_in_trailers(std::string_view name) noexcept {
-  // RFC 9110 6.5.1: nothing that frames, routes, modifies the request, authenticates, or says how to process the content.
+  // RFC 9110 6.5.1: nothing that frames, routes, modifies the request, authenticates, or says how to process the
+  // content.
   static constexpr std::string_view kForbidden[] = {
-      "age",           "authorization",    "cache-control",     "connection",         "content-encoding",
-      "content-length", "content-range",   "content-type",      "date",               "expect",
-      "expires",       "host",             "if-match",          "if-modified-since",  "if-none-match",
-      "if-range",      "if-unmodified-since", "keep-alive",     "location",           "max-forwards",
-      "pragma",        "proxy-authenticate", "proxy-authorization", "proxy-connection", "range",
-      "retry-after",   "set-cookie",       "te",                "trailer",            "transfer-encoding",
-      "upgrade",       "vary",             "warning",           "www-authenticate",
+      "age",
+      "authorization",
+      "cache-control",
+      "connection",
+      "content-encoding",
+      "content-length",
+      "content-range",
+      "content-type",
+      "date",
+      "expect",
+      "expires",
+      "host",
+      "if-match",
+      "if-modified-since",
+      "if-none-match",
+      "if-range",
+      "if-unmodified-since",
+      "keep-alive",
+      "location",
+      "max-forwards",
+      "pragma",
+      "proxy-authenticate",
+      "proxy-authorization",
+      "proxy-connection",
+      "range",
+      "retry-after",
+      "set-cookie",
+      "te",
+      "trailer",
+      "transfer-encoding",
+      "upgrade",
+      "vary",
+      "warning",
+      "www-authenticate",
   };
   return std::none_of(std::begin(kForbidden), std::end(kForbidden),
                       [name](std::string_view forbidden) { return equals_ignoring_case(name, forbidden); });

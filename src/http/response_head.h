@@ -1,5 +1,5 @@
-// ResponseHead: a status line and fields on their way out. Each field is checked when it is added (RFC 9110 5.1, 5.5), so
-// what reaches the wire can never be split by a CR, LF or NUL from an app. Reused: reset() keeps up to 4 KiB.
+// ResponseHead: a status line and fields on their way out. Each field is checked when it is added (RFC 9110 5.1, 5.5),
+// so what reaches the wire can never be split by a CR, LF or NUL from an app. Reused: reset() keeps up to 4 KiB.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,14 @@ namespace pyre::http {
 
 enum class FieldError : std::uint8_t {
   ok,
-  bad_name,               // not a token
-  bad_value,              // CR, LF, NUL or another control byte (HTAB is fine), or leading/trailing whitespace is trimmed, not an error
-  bad_content_length,     // not digits, or over 2^63-1
+  bad_name,   // not a token
+  bad_value,  // CR, LF, NUL or another control byte (HTAB is fine), or leading/trailing whitespace is trimmed, not an
+              // error
+  bad_content_length,        // not digits, or over 2^63-1
   duplicate_content_length,  // a second one, whatever its value
-  bad_transfer_encoding,  // anything but "chunked"
-  too_large,              // Limits::header_block_out
-  forbidden_trailer,      // framing, routing, authentication and the like must not be in a trailer section (RFC 9110 6.5.1)
+  bad_transfer_encoding,     // anything but "chunked"
+  too_large,                 // Limits::header_block_out
+  forbidden_trailer,  // framing, routing, authentication and the like must not be in a trailer section (RFC 9110 6.5.1)
 };
 [[nodiscard]] const char* text_of(FieldError error) noexcept;  // for the app's exception: says what to do
 
@@ -32,7 +33,9 @@ class ResponseHead {
   [[nodiscard]] FieldError add(std::string_view name, std::string_view value) noexcept;
 
   [[nodiscard]] std::uint16_t status() const noexcept { return status_; }
-  [[nodiscard]] std::string_view fields() const noexcept { return {bytes_.data(), bytes_.size()}; }  // "name: value\r\n"...
+  [[nodiscard]] std::string_view fields() const noexcept {
+    return {bytes_.data(), bytes_.size()};
+  }  // "name: value\r\n"...
   [[nodiscard]] bool has_content_length() const noexcept { return has_content_length_; }
   [[nodiscard]] std::uint64_t content_length() const noexcept { return content_length_; }
   [[nodiscard]] bool wants_close() const noexcept { return wants_close_; }

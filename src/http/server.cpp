@@ -34,7 +34,8 @@ struct Server::Impl {
     bool open_ = false;
   };
 
-  Impl(net::Loop& loop, RequestHandler& handler, ServerOptions options) : core(new ServerCore(loop, handler, std::move(options))) {
+  Impl(net::Loop& loop, RequestHandler& handler, ServerOptions options)
+      : core(new ServerCore(loop, handler, std::move(options))) {
     core->on_removed = [](void* context) noexcept { static_cast<Impl*>(context)->check_limit(); };
     core->removed_context = this;
   }
@@ -106,8 +107,8 @@ void Server::abort() noexcept {
 }
 
 bool Server::closed() const noexcept {
-  const bool listening =
-      std::any_of(impl_->listeners.begin(), impl_->listeners.end(), [](const auto& listener) { return listener->is_open(); });
+  const bool listening = std::any_of(impl_->listeners.begin(), impl_->listeners.end(),
+                                     [](const auto& listener) { return listener->is_open(); });
   return !listening && impl_->core->stats.connections_open == 0;
 }
 

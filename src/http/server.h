@@ -21,22 +21,23 @@ class ServerOptions {
   Limits limits;
   Timeouts timeouts;
   bool date_header = true;
-  std::string server_header;          // "" = none
-  std::string default_fields;         // complete "name: value\r\n" lines, checked when they were configured; added to every response
-  TrustedProxies trusted_proxies;     // empty: forwarded headers are left alone
-  AccessLog* access_log = nullptr;    // null: off. Outlives the server.
+  std::string server_header;  // "" = none
+  std::string
+      default_fields;  // complete "name: value\r\n" lines, checked when they were configured; added to every response
+  TrustedProxies trusted_proxies;   // empty: forwarded headers are left alone
+  AccessLog* access_log = nullptr;  // null: off. Outlives the server.
 };
 
 struct ServerStats {
   std::uint64_t connections_total = 0;
   std::uint64_t connections_open = 0;
   std::uint64_t requests_total = 0;
-  std::uint64_t requests_active = 0;   // started (on_request) and not complete
+  std::uint64_t requests_active = 0;  // started (on_request) and not complete
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
-  std::uint64_t bad_requests = 0;      // refused by the parser
+  std::uint64_t bad_requests = 0;  // refused by the parser
   std::uint64_t timeouts_header = 0, timeouts_body = 0, timeouts_write = 0, timeouts_keep_alive = 0;
-  std::uint64_t accepts_paused = 0;    // times the limit of connections, or EMFILE, stopped accepting
+  std::uint64_t accepts_paused = 0;  // times the limit of connections, or EMFILE, stopped accepting
 };
 
 class Server {
@@ -49,8 +50,8 @@ class Server {
   // Begins to accept on a bound, listening socket, which the caller keeps open. Several times for several sockets.
   [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept;
   void stop_listening() noexcept;
-  // Graceful: idle connections are closed now, the others get "Connection: close" on their running response and are closed after
-  // it; pipelined requests that have not started are not started.
+  // Graceful: idle connections are closed now, the others get "Connection: close" on their running response and are
+  // closed after it; pipelined requests that have not started are not started.
   void drain() noexcept;
   // Cuts every connection (RST where a response is half sent).
   void abort() noexcept;

@@ -41,7 +41,8 @@ void ServerCore::log(Exchange& exchange) noexcept {
   if (options.access_log == nullptr) return;
   if (exchange.head_at_ != platform::TimePoint{}) {
     const auto taken = platform::now() - exchange.head_at_;
-    exchange.duration_us_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(taken).count());
+    exchange.duration_us_ =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(taken).count());
   }
   exchange.hold(Exchange::Holder::log);
   exchange.next_ = nullptr;

@@ -1,5 +1,5 @@
-// ServerCore: what a server's connections and exchanges share. It outlives the Server until the last exchange that an application still
-// holds is released.
+// ServerCore: what a server's connections and exchanges share. It outlives the Server until the last exchange that an
+// application still holds is released.
 #pragma once
 
 #include <cstdint>

@@ -72,8 +72,8 @@ constexpr std::string_view kLines[] = {
     "HTTP/1.1 511 Network Authentication Required\r\n",
 };
 
-constexpr std::size_t kVersionSize = 9;                 // "HTTP/1.1 "
-constexpr std::size_t kPhraseAt = kVersionSize + 4;     // "200 "
+constexpr std::size_t kVersionSize = 9;              // "HTTP/1.1 "
+constexpr std::size_t kPhraseAt = kVersionSize + 4;  // "200 "
 constexpr std::uint16_t kFirst = 100;
 constexpr std::uint16_t kLast = 511;
 constexpr std::uint8_t kUnknown = 255;
@@ -83,7 +83,8 @@ constexpr std::array<std::uint8_t, kLast - kFirst + 1> kIndex = [] {
   for (std::uint8_t& i : index) i = kUnknown;
   std::uint8_t at = 0;
   for (std::string_view line : kLines) {
-    const int status = (line[kVersionSize] - '0') * 100 + (line[kVersionSize + 1] - '0') * 10 + (line[kVersionSize + 2] - '0');
+    const int status =
+        (line[kVersionSize] - '0') * 100 + (line[kVersionSize + 1] - '0') * 10 + (line[kVersionSize + 2] - '0');
     index[static_cast<std::size_t>(status - kFirst)] = at++;
   }
   return index;

@@ -1,7 +1,9 @@
-// A whole connection over the simulated reactor: the input says what the client does, byte by byte, and how the app answers.
+// A whole connection over the simulated reactor: the input says what the client does, byte by byte, and how the app
+// answers.
 //
-// The first 4 bytes seed the network's faults and the app. Then actions: one byte says which and how long, the bytes behind it are
-// what is sent. What must hold: no crash, no leak, every pool empty at the end, and what was sent parses as answers.
+// The first 4 bytes seed the network's faults and the app. Then actions: one byte says which and how long, the bytes
+// behind it are what is sent. What must hold: no crash, no leak, every pool empty at the end, and what was sent parses
+// as answers.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -88,8 +90,12 @@ class App final : public http::RequestHandler {
   }
 
   void on_request(http::Exchange& exchange) noexcept override { live_.push_back(&exchange); }
-  void on_body(http::Exchange& exchange) noexcept override { require(std::find(live_.begin(), live_.end(), &exchange) != live_.end()); }
-  void on_drained(http::Exchange& exchange) noexcept override { require(std::find(live_.begin(), live_.end(), &exchange) != live_.end()); }
+  void on_body(http::Exchange& exchange) noexcept override {
+    require(std::find(live_.begin(), live_.end(), &exchange) != live_.end());
+  }
+  void on_drained(http::Exchange& exchange) noexcept override {
+    require(std::find(live_.begin(), live_.end(), &exchange) != live_.end());
+  }
   void on_disconnect(http::Exchange& exchange, bool) noexcept override {
     require(std::find(live_.begin(), live_.end(), &exchange) != live_.end());
   }
@@ -109,7 +115,8 @@ struct Setup {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 4) return 0;
-  const std::uint64_t seed = data[0] | static_cast<std::uint64_t>(data[1]) << 8 | static_cast<std::uint64_t>(data[2]) << 16;
+  const std::uint64_t seed =
+      data[0] | static_cast<std::uint64_t>(data[1]) << 8 | static_cast<std::uint64_t>(data[2]) << 16;
   Setup setup;
   setup.plan = data[3] < 128 ? FaultPlan::calm() : FaultPlan::hostile(seed);
   std::string_view script(reinterpret_cast<const char*>(data) + 4, size - 4);

@@ -1,5 +1,5 @@
-// Any bytes through the request parser, whole and in pieces: no crash, the same requests and the same refusal however the bytes
-// are split, and nothing in a parsed head that an application could trip over.
+// Any bytes through the request parser, whole and in pieces: no crash, the same requests and the same refusal however
+// the bytes are split, and nothing in a parsed head that an application could trip over.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -20,8 +20,8 @@ void require(bool holds, std::source_location where = std::source_location::curr
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using pyre::http::test::Parsed;
   using pyre::http::test::parse_all;
+  using pyre::http::test::Parsed;
   pyre::http::Limits limits;
   limits.request_line_bytes = 200;
   limits.header_bytes = 1000;

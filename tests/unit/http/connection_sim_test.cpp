@@ -1,9 +1,10 @@
-// The campaign: thousands of seeded runs of a whole server on the simulated reactor, each with random clients (honest, slow,
-// malformed, vanishing), random faults of the network, and an app that answers at random. What must always hold is checked here
-// and in TestApp and SimServer: answers in order and byte-exact for clients that were not disturbed, every on_request() matched by a
-// release, nothing told twice, every pool empty at the end.
+// The campaign: thousands of seeded runs of a whole server on the simulated reactor, each with random clients (honest,
+// slow, malformed, vanishing), random faults of the network, and an app that answers at random. What must always hold
+// is checked here and in TestApp and SimServer: answers in order and byte-exact for clients that were not disturbed,
+// every on_request() matched by a release, nothing told twice, every pool empty at the end.
 //
-// PYRE_SIM_SEEDS sets the number of seeds, PYRE_SIM_FIRST the first one: PYRE_SIM_FIRST=4711 PYRE_SIM_SEEDS=1 repeats a failure.
+// PYRE_SIM_SEEDS sets the number of seeds, PYRE_SIM_FIRST the first one: PYRE_SIM_FIRST=4711 PYRE_SIM_SEEDS=1 repeats a
+// failure.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -44,7 +45,8 @@ class Client {
  public:
   enum class Kind { honest, malformed, vanishing, half_closing, slow };
 
-  Client(SimServer& server, Random& random, const std::vector<RefusalCase>& bad) : server_(server), random_(random), peer_(server.connect()) {
+  Client(SimServer& server, Random& random, const std::vector<RefusalCase>& bad)
+      : server_(server), random_(random), peer_(server.connect()) {
     kind_ = static_cast<Kind>(random.below(5));
     const std::uint64_t count = 1 + random.below(random.chance(200) ? 40 : 5);
     for (std::uint64_t i = 0; i < count; ++i) add_request();
@@ -83,7 +85,8 @@ class Client {
       }
       return !reading_;
     }
-    const std::size_t size = std::min<std::size_t>(1 + random_.below(random_.chance(500) ? 40'000 : 60), script_.size() - at_);
+    const std::size_t size =
+        std::min<std::size_t>(1 + random_.below(random_.chance(500) ? 40'000 : 60), script_.size() - at_);
     peer_.write(std::string_view(script_).substr(at_, size));
     at_ += size;
     return true;
@@ -94,7 +97,8 @@ class Client {
     if (kind_ == Kind::vanishing) return;
     std::vector<Answer> answers = split_answers(peer_.received(), methods_);
     std::erase_if(answers, [](const Answer& answer) { return answer.status < 200; });
-    ASSERT_EQ(answers.size(), expected_.size() + (refusal_ != 0 ? 1U : 0U)) << "seed " << seed << "\n" << peer_.received().substr(0, 2000);
+    ASSERT_EQ(answers.size(), expected_.size() + (refusal_ != 0 ? 1U : 0U)) << "seed " << seed << "\n"
+                                                                            << peer_.received().substr(0, 2000);
     for (std::size_t i = 0; i < expected_.size(); ++i) {
       EXPECT_EQ(answers[i].status, 200) << "seed " << seed;
       EXPECT_EQ(answers[i].body, methods_[i] == "HEAD" ? "" : expected_[i]) << "seed " << seed;
@@ -129,7 +133,8 @@ class Client {
       } else {
         head += "Transfer-Encoding: chunked\r\n\r\n";
         for (std::size_t at = 0; at < body.size();) {
-          const std::size_t piece = std::min<std::size_t>(1 + random_.below(random_.chance(300) ? 70'000 : 300), body.size() - at);
+          const std::size_t piece =
+              std::min<std::size_t>(1 + random_.below(random_.chance(300) ? 70'000 : 300), body.size() - at);
           char scratch[kMaxChunkHeader];
           std::string line(chunk_header(piece, scratch));
           if (random_.chance(50)) line.insert(line.size() - 2, ";x=\"y\"");
@@ -212,7 +217,8 @@ class RandomApp {
     if (exchange.dead()) return finish(exchange);
     if (!cycle.started) {
       if (faulty_ && random_.chance(30)) return finish(exchange);  // an app that failed: 500
-      std::string piece(random_.chance(700) ? exchange.body_available() : random_.below(exchange.body_available() + 1), '\0');
+      std::string piece(random_.chance(700) ? exchange.body_available() : random_.below(exchange.body_available() + 1),
+                        '\0');
       exchange.read_body(std::as_writable_bytes(std::span(piece)));
       cycle.body += piece;
       const bool early = faulty_ && random_.chance(30);  // does not care for the body
@@ -223,7 +229,8 @@ class RandomApp {
           exchange.want_body();
         return;
       }
-      cycle.answer = expected_body(std::string(exchange.request().method()), std::string(exchange.request().path()), cycle.body);
+      cycle.answer =
+          expected_body(std::string(exchange.request().method()), std::string(exchange.request().path()), cycle.body);
       exchange.response_head().start(200);
       if (random_.chance(500)) {
         EXPECT_EQ(exchange.response_head().add("content-length", std::to_string(cycle.answer.size())), FieldError::ok);

@@ -99,7 +99,8 @@ TEST(Connection, reads_a_chunked_body) {
   EchoServer server;
   Peer& peer = server.connect();
   const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-  EXPECT_EQ(split_answers(server.exchange(peer, head + "5\r\nhello\r\n6;x\r\n world\r\n0\r\nT: u\r\n\r\n"))[0].body, "hello world");
+  EXPECT_EQ(split_answers(server.exchange(peer, head + "5\r\nhello\r\n6;x\r\n world\r\n0\r\nT: u\r\n\r\n"))[0].body,
+            "hello world");
   EXPECT_EQ(server.exchange(peer, head + "5\r\nhel"), "");
   EXPECT_EQ(split_answers(server.exchange(peer, "lo\r\n0\r\n\r\n" + std::string(kGet))).size(), 2U);
 }
@@ -109,8 +110,7 @@ TEST(Connection, reads_large_bodies_whole) {
   std::string body(1'000'000, 'x');
   for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>('a' + i * 7 % 26);
   for (int i = 0; i < 2; ++i) {
-    const std::string answer =
-        server.once("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + body);
+    const std::string answer = server.once("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + body);
     ASSERT_EQ(split_answers(answer).size(), 1U);
     EXPECT_TRUE(split_answers(answer)[0].body == body);
   }
@@ -232,8 +232,10 @@ TEST(Connection, chooses_the_framing) {
   EXPECT_EQ(respond(kGet, whole(200, "abc")), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc");
   EXPECT_EQ(respond(kGet, whole(200, "", "0")), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   EXPECT_EQ(respond(kGet, whole(299, "", "0")), "HTTP/1.1 299 \r\ncontent-length: 0\r\n\r\n");
-  EXPECT_EQ(respond("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", whole(200, "abc")), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
-  EXPECT_EQ(respond("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", whole(200, "", "77")), "HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n");
+  EXPECT_EQ(respond("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", whole(200, "abc")),
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
+  EXPECT_EQ(respond("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", whole(200, "", "77")),
+            "HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n");
   EXPECT_EQ(respond(kGet, whole(204, "abc", "3")), "HTTP/1.1 204 No Content\r\n\r\n");
   EXPECT_EQ(respond(kGet, whole(304, "", "3")), "HTTP/1.1 304 Not Modified\r\ncontent-length: 3\r\n\r\n");
   EXPECT_EQ(respond(kGet, whole(304, "abc")), "HTTP/1.1 304 Not Modified\r\n\r\n");
@@ -248,7 +250,8 @@ TEST(Connection, chooses_the_framing) {
 TEST(Connection, closes_when_asked_to_by_either_side) {
   SimServer server;
   Peer& asked = server.connect();
-  server.exchange(asked, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+  server.exchange(asked,
+                  "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_TRUE(asked.saw_end());
   EXPECT_EQ(server.server().stats().requests_total, 1U);
 
@@ -334,7 +337,8 @@ TEST(Connection, drains_a_small_unread_body_and_stays_open) {
   for (int i = 0; i < 6; ++i) EXPECT_EQ(server.exchange(peer, std::string(10'000, 'x')), "");
   EXPECT_EQ(server.exchange(peer, kGet), kHello);
 
-  EXPECT_EQ(server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), kHello);
+  EXPECT_EQ(server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+            kHello);
   EXPECT_EQ(server.exchange(peer, "0\r\n\r\n" + std::string(kGet)), kHello);
   EXPECT_FALSE(peer.saw_end());
 }
@@ -353,7 +357,8 @@ TEST(Connection, closes_after_an_early_answer_to_a_large_body_without_a_reset) {
 
   // Chunked: nobody knows how long it is; after 64 KiB it is enough.
   Peer& chunked = server.connect();
-  EXPECT_EQ(server.exchange(chunked, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nF0000\r\n"), kHello);
+  EXPECT_EQ(server.exchange(chunked, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nF0000\r\n"),
+            kHello);
   server.exchange(chunked, std::string(60'000, 'x'));
   EXPECT_FALSE(chunked.saw_end());
   server.exchange(chunked, std::string(10'000, 'x'));
@@ -638,7 +643,8 @@ TEST(Connection, sends_trailers_and_informational_responses_to_http_11_only) {
   EXPECT_EQ(server.once(kGet),
             "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n"
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n");
-  EXPECT_EQ(server.once("GET / HTTP/1.0\r\n\r\n"), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc");
+  EXPECT_EQ(server.once("GET / HTTP/1.0\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc");
   EXPECT_EQ(server.once("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"),
             "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
 }
@@ -648,9 +654,10 @@ TEST(Connection, adds_the_servers_own_fields_unless_the_app_has_them) {
   options.server_header = "pyre";
   options.default_fields = "x-a: b\r\n";
   SimServer server(std::move(options));
-  EXPECT_EQ(server.once(kGet),
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-a: b\r\nserver: pyre\r\ndate: Tue, 14 Nov 2023 23:13:20 GMT\r\n"
-            "content-length: 13\r\n\r\nHello, world!");
+  EXPECT_EQ(
+      server.once(kGet),
+      "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-a: b\r\nserver: pyre\r\ndate: Tue, 14 Nov 2023 23:13:20 GMT\r\n"
+      "content-length: 13\r\n\r\nHello, world!");
   server.app.on_event = [&](Exchange& exchange, Event event) {
     if (event != Event::request) return;
     exchange.response_head().start(200);
@@ -669,7 +676,8 @@ TEST(Connection, writes_heads_larger_than_a_block) {
   server.app.on_event = [&](Exchange& exchange, Event event) {
     if (event != Event::request) return;
     exchange.response_head().start(200);
-    for (int i = 0; i < 100; ++i) EXPECT_EQ(exchange.response_head().add("x-" + std::to_string(i), value), FieldError::ok);
+    for (int i = 0; i < 100; ++i)
+      EXPECT_EQ(exchange.response_head().add("x-" + std::to_string(i), value), FieldError::ok);
     EXPECT_EQ(exchange.start(), Outcome::ok);
     EXPECT_EQ(exchange.write(bytes_of("abc"), {}, true), Outcome::ok);
     server.app.release(exchange);

@@ -36,7 +36,8 @@ inline Parsed parse_all(std::string_view input, std::size_t step = 0, const Limi
   while (true) {
     const std::string_view piece = input.substr(at, step);
     at += piece.size();
-    std::vector<char> copy(piece.begin(), piece.end());  // on the heap, so that AddressSanitizer sees any step over its end
+    std::vector<char> copy(piece.begin(),
+                           piece.end());  // on the heap, so that AddressSanitizer sees any step over its end
     std::span<const std::byte> rest = std::as_bytes(std::span(copy));
     bool more = true;
     while (more) {

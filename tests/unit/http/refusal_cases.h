@@ -1,5 +1,6 @@
-// What a request must be refused for, and with which status; and look-alikes that must be served. One table for the parser's
-// test, for the connection's, and as the fuzzers' first corpus. Sections are those of RFC 9112 unless they say RFC 9110.
+// What a request must be refused for, and with which status; and look-alikes that must be served. One table for the
+// parser's test, for the connection's, and as the fuzzers' first corpus. Sections are those of RFC 9112 unless they say
+// RFC 9110.
 #pragma once
 
 #include <string>
@@ -16,7 +17,9 @@ struct RefusalCase {
 inline std::vector<RefusalCase> refusal_cases() {
   using namespace std::string_literals;
   const auto line = [](const std::string& request_line) { return request_line + "\r\nHost: a\r\n\r\n"; };
-  const auto field = [](const std::string& field_lines) { return "GET / HTTP/1.1\r\nHost: a\r\n" + field_lines + "\r\n\r\n"; };
+  const auto field = [](const std::string& field_lines) {
+    return "GET / HTTP/1.1\r\nHost: a\r\n" + field_lines + "\r\n\r\n";
+  };
   const auto post = [](const std::string& field_lines, const std::string& body) {
     return "POST / HTTP/1.1\r\nHost: a\r\n" + field_lines + "\r\n\r\n" + body;
   };
@@ -171,11 +174,20 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"obs_fold_in_te", post("Transfer-Encoding:\r\n chunked", "0\r\n\r\n"), 400},
       {"obs_fold_in_te_with_length", post("Transfer-Encoding:\r\n chunked\r\nContent-Length: 5", "hello"), 400},
       {"value_nul", field("X: a\0b"s), 400},
-      {"value_control_character", field("X: a\x01" "b"), 400},
+      {"value_control_character",
+       field("X: a\x01"
+             "b"),
+       400},
       {"value_escape", field("X: \x1b[31m"), 400},
       {"value_del", field("X: a\x7f"), 400},
-      {"value_vertical_tab", field("X: a\x0b" "b"), 400},
-      {"value_form_feed", field("X: a\x0c" "b"), 400},
+      {"value_vertical_tab",
+       field("X: a\x0b"
+             "b"),
+       400},
+      {"value_form_feed",
+       field("X: a\x0c"
+             "b"),
+       400},
       {"value_empty", field("X:"), 0},
       {"value_only_spaces", field("X:  \t "), 0},
       {"value_with_a_tab", field("X: a\tb"), 0},
@@ -236,7 +248,11 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"te_empty", post("Transfer-Encoding:", "0\r\n\r\n"), 400},
       {"te_comma_before", post("Transfer-Encoding: , chunked", "0\r\n\r\n"), 400},
       {"te_comma_behind", post("Transfer-Encoding: chunked,", "0\r\n\r\n"), 400},
-      {"te_vertical_tab", post("Transfer-Encoding: \x0b" "chunked", "0\r\n\r\n"), 400},
+      {"te_vertical_tab",
+       post("Transfer-Encoding: \x0b"
+            "chunked",
+            "0\r\n\r\n"),
+       400},
       {"te_form_feed", post("Transfer-Encoding: chunked\x0c", "0\r\n\r\n"), 400},
       {"te_nul", post("Transfer-Encoding: chunked\0"s, "0\r\n\r\n"), 400},
       {"te_space_before_the_colon", post("Transfer-Encoding : chunked", "0\r\n\r\n"), 400},
@@ -244,7 +260,8 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"te_twice_with_identity", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", "0\r\n\r\n"), 400},
       {"te_twice_gzip_then_chunked", post("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), 400},
       {"te_in_http_10", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-      {"te_and_cl_in_http_10", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello", 400},
+      {"te_and_cl_in_http_10",
+       "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello", 400},
       {"te_underscore_is_another_field", post("Transfer_Encoding: chunked\r\nContent-Length: 5", "hello"), 0},
 
       // ---- 7.1 chunks
@@ -278,7 +295,10 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"chunk_last_bare_lf", chunks("0\n\n"), 400},
       {"chunk_end_bare_lf", chunks("5\r\nhello\r\n0\r\n\n"), 400},
       {"chunk_end_bare_cr", chunks("5\r\nhello\r\n0\r\n\rX"), 400},
-      {"chunk_last_with_data", chunks("0\r\nX"  "\x01\r\n\r\n"), 400},
+      {"chunk_last_with_data",
+       chunks("0\r\nX"
+              "\x01\r\n\r\n"),
+       400},
       {"ext_plain", chunks("5;a=b\r\nhello\r\n0;c\r\n\r\n"), 0},
       {"ext_quoted", chunks("5;a=\"b;\\\"c\"\r\nhello\r\n0\r\n\r\n"), 0},
       {"ext_spaces_around", chunks("5 ; a = b ; c\r\nhello\r\n0\r\n\r\n"), 0},
@@ -311,16 +331,20 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"field_value_of_60000", field("X: " + std::string(60'000, 'y')), 0},
       {"field_value_of_100000", field("X: " + std::string(100'000, 'y')), 431},
       {"field_name_of_100000", field(std::string(100'000, 'x') + ": y"), 431},
-      {"a_hundred_fields", [] {
+      {"a_hundred_fields",
+       [] {
          std::string all = "GET / HTTP/1.1\r\nHost: a\r\n";
          for (int i = 0; i < 99; ++i) all += "X" + std::to_string(i) + ": y\r\n";
          return all + "\r\n";
-       }(), 0},
-      {"a_hundred_and_one_fields", [] {
+       }(),
+       0},
+      {"a_hundred_and_one_fields",
+       [] {
          std::string all = "GET / HTTP/1.1\r\nHost: a\r\n";
          for (int i = 0; i < 100; ++i) all += "X" + std::to_string(i) + ": y\r\n";
          return all + "\r\n";
-       }(), 431},
+       }(),
+       431},
 
       // ---- RFC 9110 10.1.1 Expect, 7.8 Upgrade
       {"expect_continue", post("Content-Length: 5\r\nExpect: 100-Continue", "hello"), 0},

@@ -28,10 +28,12 @@ TEST(RequestParser, refuses_what_the_table_says_however_it_is_split) {
 
 TEST(RequestParser, gives_the_same_however_it_is_split) {
   const std::string input =
-      "GET /a/b%20c?d=e&f HTTP/1.1\r\nHost: Example.com:80\r\nUser-Agent:  x y \t\r\nX-Empty:\r\nCookie: a=b\r\ncookie: c=d\r\n\r\n"
+      "GET /a/b%20c?d=e&f HTTP/1.1\r\nHost: Example.com:80\r\nUser-Agent:  x y \t\r\nX-Empty:\r\nCookie: "
+      "a=b\r\ncookie: c=d\r\n\r\n"
       "\r\n"
       "POST http://h.example?q HTTP/1.1\r\nHost: other\r\nContent-Length: 11\r\n\r\nhello world"
-      "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\n"
+      "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\n"
       "OPTIONS * HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
       "GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n";
   const Parsed whole = parse_all(input);
@@ -76,9 +78,10 @@ TEST(RequestParser, knows_the_fields_that_matter) {
     parser.begin(head);
     return parser.parse(std::as_bytes(std::span(input))).event;
   };
-  ASSERT_EQ(parse("POST /%41?x HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\nExpect: 100-continue\r\nTE: gzip, trailers\r\n"
-                  "Connection: Upgrade, TE\r\nUpgrade: websocket\r\n\r\n"),
-            RequestParser::Event::head);
+  ASSERT_EQ(
+      parse("POST /%41?x HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\nExpect: 100-continue\r\nTE: gzip, trailers\r\n"
+            "Connection: Upgrade, TE\r\nUpgrade: websocket\r\n\r\n"),
+      RequestParser::Event::head);
   EXPECT_TRUE(head.has_content_length);
   EXPECT_EQ(head.content_length, 7U);
   EXPECT_TRUE(head.expect_continue);

@@ -31,7 +31,8 @@ TEST(ResponseHead, refuses_what_could_split_a_response) {
   head.start(200);
   for (const std::string& name : {""s, "a b"s, "a:"s, "a\r\nb"s, "a\0"s, "\xc3\xa9"s, "a\t"s, "(a)"s})
     EXPECT_EQ(head.add(name, "x"), FieldError::bad_name) << name;
-  for (const std::string& value : {"a\r\nSet-Cookie: b"s, "a\nb"s, "a\rb"s, "a\0b"s, "\x01"s, "\x7f"s, "a\r\n"s, std::string(40, 'a') + "\n"})
+  for (const std::string& value :
+       {"a\r\nSet-Cookie: b"s, "a\nb"s, "a\rb"s, "a\0b"s, "\x01"s, "\x7f"s, "a\r\n"s, std::string(40, 'a') + "\n"})
     EXPECT_EQ(head.add("x", value), FieldError::bad_value) << value;
   EXPECT_EQ(head.fields(), "");
 }

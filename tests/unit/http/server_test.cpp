@@ -147,7 +147,8 @@ TEST(Server, writes_the_access_log_for_answers_and_refusals) {
   ::close(pipe[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t size = 0; (size = ::read(pipe[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(size));
+  for (ssize_t size = 0; (size = ::read(pipe[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(size));
   ::close(pipe[0]);
   EXPECT_NE(text.find("\"GET /one?q HTTP/1.1\" 200 13 "), std::string::npos) << text;
   EXPECT_NE(text.find("\"GET /two HTTP/1.1\" 400 11 "), std::string::npos) << text;

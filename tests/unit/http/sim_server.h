@@ -121,11 +121,13 @@ struct Answer {
   std::string head;  // status line and fields, with the empty line
   std::string body;  // decoded
   std::string trailers;
-  [[nodiscard]] bool has(std::string_view line) const { return head.find(std::string(line) + "\r\n") != std::string::npos; }
+  [[nodiscard]] bool has(std::string_view line) const {
+    return head.find(std::string(line) + "\r\n") != std::string::npos;
+  }
 };
 
-// Splits what a server sent into answers, as a strict client would. `methods` names the request of each answer, for HEAD. A body that
-// only the end of the connection ends takes the rest.
+// Splits what a server sent into answers, as a strict client would. `methods` names the request of each answer, for
+// HEAD. A body that only the end of the connection ends takes the rest.
 inline std::vector<Answer> split_answers(std::string_view bytes, const std::vector<std::string>& methods = {}) {
   std::vector<Answer> answers;
   std::size_t finals = 0;

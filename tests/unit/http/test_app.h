@@ -1,5 +1,5 @@
-// An application for the tests: gets its events as the real one does (a list that is worked off later, never inside a callback) and
-// checks the handler's side of the contract.
+// An application for the tests: gets its events as the real one does (a list that is worked off later, never inside a
+// callback) and checks the handler's side of the contract.
 #pragma once
 
 #include <gtest/gtest.h>
