@@ -65,6 +65,7 @@ bool Dispatcher::run_batch() noexcept {
     if (first_ == nullptr) last_ = nullptr;
     exchange.app_next = nullptr;
     exchange.app_flags &= static_cast<std::uint8_t>(~kQueued);
+    clock_grows_old();
     if ((exchange.app_flags & kNew) != 0) {
       exchange.app_flags &= static_cast<std::uint8_t>(~kNew);
       start_request(exchange);

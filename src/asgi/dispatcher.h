@@ -73,6 +73,13 @@ class Dispatcher final : public http::RequestHandler {
   void remember(HttpCycle& cycle) noexcept;
   void forget(HttpCycle& cycle) noexcept;
   void note_work() noexcept { host_.schedule_tick(); }
+  // The loop's now() is of the last tick, or of before a slow step: deadlines that a send() sets must not count from then.
+  void touch_clock() noexcept {
+    if (clock_is_fresh_) return;
+    clock_is_fresh_ = true;
+    net_loop_.update_now();
+  }
+  void clock_grows_old() noexcept { clock_is_fresh_ = false; }
 
   // ---- with or without
   [[nodiscard]] bool has_pending() const noexcept { return first_ != nullptr; }
@@ -103,6 +110,7 @@ class Dispatcher final : public http::RequestHandler {
   std::uint64_t active_ = 0;
   std::int64_t refreshed_second_ = 0;
   unsigned long thread_ = 0;
+  bool clock_is_fresh_ = false;
   DispatcherStats stats_;
 };
 

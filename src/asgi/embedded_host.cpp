@@ -159,6 +159,7 @@ PyObject* EmbeddedHost::tick() noexcept {
 
 void EmbeddedHost::after_tick() noexcept {
   if (!server_) return;
+  dispatcher_.clock_grows_old();
   net_loop_->arm_alarm();
   if (dispatcher_.has_pending() || net_loop_->has_work()) schedule_tick();
   if (max_requests_reached_ && max_requests_callback_) {

@@ -29,8 +29,13 @@ void drop_waiters(Waiter*& list) noexcept {
 
 void dealloc(PyObject* object) noexcept {
   HttpCycle* self = as_cycle(object);
-  // A task that was destroyed before its coroutine ended (the loop was closed under it).
-  if (!self->finished) finish(self);
+  // A task that was destroyed before its coroutine ended (the loop was closed under it). An exception that is on its way through
+  // whoever let go of us is not the app's.
+  if (!self->finished) {
+    PyRef pending = take_exception();
+    finish(self);
+    if (pending) restore_exception(std::move(pending));
+  }
   Py_CLEAR(self->coroutine);
   Py_CLEAR(self->task);
   drop_waiters(self->receive_waiters);
@@ -59,15 +64,25 @@ PySendResult settle(HttpCycle* self, PySendResult status, PyObject** result) noe
   return PYGEN_RETURN;
 }
 
+// A step from inside a step (the app has its coroutine by Task.get_coro()) must not finish what is running.
+bool refuse_reentry(const HttpCycle* self) noexcept {
+  if (self->running) PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+  return self->running;
+}
+
 PySendResult am_send(PyObject* object, PyObject* value, PyObject** result) noexcept {
   HttpCycle* self = as_cycle(object);
   *result = nullptr;
+  if (refuse_reentry(self)) return PYGEN_ERROR;
   if (self->coroutine == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse an ASGI request's coroutine that has ended");
     return PYGEN_ERROR;
   }
   PyRef hold = PyRef::borrow(object);  // finish() may drop the last other reference
-  return settle(self, PyIter_Send(self->coroutine, value, result), result);
+  self->running = true;
+  const PySendResult status = PyIter_Send(self->coroutine, value, result);
+  self->running = false;
+  return settle(self, status, result);
 }
 
 PyObject* to_object(PySendResult status, PyObject* result) noexcept {
@@ -86,6 +101,7 @@ PyObject* next(PyObject* object) noexcept { return send_method(object, Py_None);
 
 PyObject* throw_method(PyObject* object, PyObject* const* arguments, Py_ssize_t count) noexcept {
   HttpCycle* self = as_cycle(object);
+  if (refuse_reentry(self)) return nullptr;
   if (self->coroutine == nullptr) {
     restore_thrown(arguments, count);
     return nullptr;
@@ -98,7 +114,9 @@ PyObject* throw_method(PyObject* object, PyObject* const* arguments, Py_ssize_t 
     PyObject* none = nullptr;
     return to_object(settle(self, PYGEN_ERROR, &none), none);
   }
+  self->running = true;
   PyObject* result = PyObject_Vectorcall(method.get(), arguments, static_cast<size_t>(count), nullptr);
+  self->running = false;
   if (result != nullptr) return result;
   PySendResult status = PYGEN_ERROR;
   if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
@@ -112,9 +130,12 @@ PyObject* throw_method(PyObject* object, PyObject* const* arguments, Py_ssize_t 
 
 PyObject* close_method(PyObject* object, PyObject*) noexcept {
   HttpCycle* self = as_cycle(object);
+  if (refuse_reentry(self)) return nullptr;
   if (self->coroutine == nullptr) Py_RETURN_NONE;
   PyRef hold = PyRef::borrow(object);
+  self->running = true;
   PyRef ignored = PyRef::steal(PyObject_CallMethodNoArgs(self->coroutine, names.close));
+  self->running = false;
   finish(self);
   if (!ignored && PyErr_Occurred() != nullptr) return nullptr;
   Py_RETURN_NONE;
@@ -140,6 +161,32 @@ PyObject* get_name(PyObject* object, void* attribute) noexcept {
   return PyUnicode_FromString("asgi_request");
 }
 
+// Those who still wait (another task of the app's) learn that it is over. By way of the event loop: a task may be running.
+void release_waiters(HttpCycle* self) noexcept {
+  for (Waiter** list : {&self->receive_waiters, &self->send_waiters}) {
+    while (*list != nullptr) {
+      Waiter* waiter = *list;
+      *list = waiter->next;
+      waiter->next = nullptr;
+      wake_soon(waiter);
+      Py_DECREF(waiter);
+    }
+  }
+}
+
+// The app gave up because its client went away: our OSError, or what a framework made of it (Starlette raises ClientDisconnect from it).
+bool tells_of_disconnect(PyObject* exception) noexcept {
+  constexpr int kChain = 16;  // a chain may be a ring
+  PyRef link = PyRef::borrow(exception);
+  for (int i = 0; link && i < kChain; ++i) {
+    if (PyErr_GivenExceptionMatches(link.get(), PyExc_OSError) != 0) return true;
+    PyRef next = PyRef::steal(PyException_GetCause(link.get()));
+    if (!next) next = PyRef::steal(PyException_GetContext(link.get()));
+    link = std::move(next);
+  }
+  return false;
+}
+
 void unlink(HttpCycle* self) noexcept {
   if (self->dispatcher != nullptr) self->dispatcher->forget(*self);
 }
@@ -154,12 +201,13 @@ bool init_http_cycle_types() {
                                   {"throw", as_method(throw_method), METH_FASTCALL, nullptr},
                                   {"close", as_method(close_method), METH_NOARGS, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
-  static char cr_frame[] = "cr_frame", cr_code[] = "cr_code", cr_await[] = "cr_await", cr_running[] = "cr_running",
+  static char cr_frame[] = "cr_frame", cr_code[] = "cr_code", cr_await[] = "cr_await", cr_running[] = "cr_running", cr_suspended[] = "cr_suspended",
               name[] = "__name__", qualname[] = "__qualname__";
   static PyGetSetDef getset[] = {{cr_frame, get_from_coroutine, nullptr, nullptr, cr_frame},
                                  {cr_code, get_from_coroutine, nullptr, nullptr, cr_code},
                                  {cr_await, get_from_coroutine, nullptr, nullptr, cr_await},
                                  {cr_running, get_from_coroutine, nullptr, nullptr, cr_running},
+                                 {cr_suspended, get_from_coroutine, nullptr, nullptr, cr_suspended},
                                  {name, get_name, nullptr, nullptr, name},
                                  {qualname, get_name, nullptr, nullptr, qualname},
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
@@ -185,8 +233,7 @@ HttpCycle* new_cycle(Dispatcher& dispatcher, http::Exchange& exchange) noexcept 
   self->coroutine = self->task = nullptr;
   self->receive_waiters = self->send_waiters = nullptr;
   self->previous = self->next = nullptr;
-  self->body_delivered = self->finished = self->aborted = self->trailers_follow =
-      self->path_opened = false;
+  self->body_delivered = self->finished = self->running = self->aborted = self->trailers_follow = self->path_opened = false;
   exchange.app = self;
   dispatcher.remember(*self);
   return self;
@@ -225,8 +272,7 @@ void finish(HttpCycle* self) noexcept {
   if (exchange != nullptr && self->dispatcher != nullptr) {
     Dispatcher& dispatcher = *self->dispatcher;
     if (exception) {
-      // An app that gives up because its client went away is no error.
-      const bool expected = exchange->dead() && PyErr_GivenExceptionMatches(exception.get(), PyExc_OSError) != 0;
+      const bool expected = exchange->dead() && tells_of_disconnect(exception.get());
       if (!expected) dispatcher.report_app_error(exception.get(), exchange->request());
     } else if (!exchange->complete() && !exchange->dead() && !self->aborted) {
       PyErr_SetString(PyExc_RuntimeError, exchange->started() ? "the ASGI app returned without completing its response"
@@ -235,38 +281,36 @@ void finish(HttpCycle* self) noexcept {
       dispatcher.report_app_error(error.get(), exchange->request());
     }
     exchange->app = nullptr;
-    if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
-    dispatcher.release(*exchange);
+    if (self->dispatcher == nullptr) {  // whoever was told of the error closed the engine
+      exchange->release();
+    } else {
+      if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
+      dispatcher.release(*exchange);
+      dispatcher.note_work();  // outside of a tick nobody else would write the answer, or see that all requests are over
+    }
   }
   unlink(self);
   self->dispatcher = nullptr;
-  // Those who still wait (another task of the app's) learn that it is over.
-  for (Waiter** list : {&self->receive_waiters, &self->send_waiters}) {
-    while (*list != nullptr) {
-      Waiter* waiter = *list;
-      *list = waiter->next;
-      waiter->next = nullptr;
-      wake(waiter);
-      Py_DECREF(waiter);
-    }
-  }
+  release_waiters(self);
   Py_CLEAR(self->coroutine);
   Py_CLEAR(self->task);
 }
 
 void wake_waiters(HttpCycle* self) noexcept {
   PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(self));
-  auto wake_all = [](Waiter*& list) {
+  PyRef fatal;  // KeyboardInterrupt or SystemExit: left set for the event loop
+  auto wake_all = [&fatal](Waiter*& list) {
     Waiter* taken = std::exchange(list, nullptr);
     while (taken != nullptr) {
       Waiter* waiter = std::exchange(taken, taken->next);
       waiter->next = nullptr;
-      wake(waiter);
+      wake(waiter, fatal);
       Py_DECREF(waiter);
     }
   };
   if (self->receive_waiters != nullptr && receive_ready(self)) wake_all(self->receive_waiters);
   if (self->send_waiters != nullptr && send_ready(self)) wake_all(self->send_waiters);
+  if (fatal) restore_exception(std::move(fatal));
 }
 
 void detach(HttpCycle* self) noexcept {
@@ -276,6 +320,7 @@ void detach(HttpCycle* self) noexcept {
     exchange->release();
   }
   self->dispatcher = nullptr;
+  release_waiters(self);
   Py_CLEAR(self->task);  // else the task, which owns this coroutine, would be kept for ever
 }
 

@@ -27,6 +27,7 @@ struct HttpCycle {
   HttpCycle* next;
   bool body_delivered;       // the last http.request event (more_body False) was given
   bool finished;
+  bool running;             // its coroutine is being stepped
   bool aborted;              // cancelled by the server: not an error of the app's
   bool trailers_follow;
   bool path_opened;          // a pathsend's file was opened, and its send() has not seen it yet

@@ -37,9 +37,10 @@ void stop(ReceiveAwaitable* self) noexcept {
 
 // A new http.request event with what has arrived.
 PyObject* request_event(HttpCycle* cycle) noexcept {
-  http::Exchange& exchange = *cycle->exchange;
-  PyRef event = PyRef::steal(PyDict_Copy(request_template));
+  PyRef event = PyRef::steal(PyDict_Copy(request_template));  // may run the garbage collector, and thereby any code
   if (!event) return nullptr;
+  if (cycle->exchange == nullptr) return PyDict_Copy(disconnect_template);
+  http::Exchange& exchange = *cycle->exchange;
   const std::uint64_t size = exchange.body_available();
   if (size > 0) {
     PyRef body = PyRef::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
@@ -75,6 +76,11 @@ PySendResult step(ReceiveAwaitable* self, PyObject*, PyObject** result) noexcept
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited receive()");
     return PYGEN_ERROR;
   }
+  // Here, not where receive() is called: a2wsgi calls it in a thread and runs it on the loop.
+  if (self->cycle->dispatcher != nullptr && !self->cycle->dispatcher->on_loop_thread()) {
+    raise_foreign_thread("receive");
+    return PYGEN_ERROR;
+  }
   if (self->waiter != nullptr) {
     remove_waiter(self->cycle->receive_waiters, self->waiter);
     Py_CLEAR(self->waiter);
@@ -91,7 +97,7 @@ PySendResult step(ReceiveAwaitable* self, PyObject*, PyObject** result) noexcept
   }
   self->waiter = add_waiter(self->cycle, self->cycle->receive_waiters);
   if (self->waiter == nullptr) return PYGEN_ERROR;
-  if (!self->cycle->body_delivered) {
+  if (!self->cycle->body_delivered && self->cycle->exchange != nullptr) {
     self->cycle->exchange->want_body();
     self->cycle->dispatcher->note_work();
   }
@@ -113,7 +119,6 @@ PyObject* call(PyObject* object, PyObject* const*, size_t nargsf, PyObject* keyw
     PyErr_SetString(PyExc_TypeError, "receive() takes no arguments");
     return nullptr;
   }
-  if (self->cycle->dispatcher != nullptr && !self->cycle->dispatcher->on_loop_thread()) return raise_foreign_thread("receive");
   ReceiveAwaitable* awaitable = awaitable_freelist.take(awaitable_type);
   if (awaitable == nullptr) return nullptr;
   awaitable->cycle = reinterpret_cast<HttpCycle*>(Py_NewRef(reinterpret_cast<PyObject*>(self->cycle)));

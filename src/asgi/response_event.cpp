@@ -34,20 +34,43 @@ bool raise_field(http::FieldError error, std::string_view name) noexcept {
   return false;
 }
 
-// Calls add(name, value) for each pair of an iterable of 2-sequences of bytes.
-template <typename Add>
-bool for_each_field(PyObject* headers, Add add) noexcept {
-  PyRef list = PyRef::steal(PySequence_Fast(headers, "headers must be an iterable of (name, value) pairs of bytes"));
-  if (!list) return false;
-  const Py_ssize_t count = PySequence_Fast_GET_SIZE(list.get());
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PySequence_Fast_GET_ITEM(list.get(), i);
-    PyRef converted;
-    if (!PyTuple_Check(item) && !PyList_Check(item)) {
-      converted = PyRef::steal(PySequence_Fast(item, "each header must be a (name, value) pair of bytes"));
-      if (!converted) return false;
-      item = converted.get();
+bool is_pair_like(PyObject* item) noexcept { return PyTuple_Check(item) || PyList_Check(item); }
+
+// The headers of an event as a list or tuple whose items are lists or tuples, or null: there are none, or an exception is set. All code of the app's
+// (generators, __iter__) runs in here: it may change the event, end the request or send something else.
+PyRef materialize_fields(PyObject* event) noexcept {
+  PyRef headers = PyRef::borrow(get(event, names.headers));
+  if (!headers) return headers;
+  PyRef list = PyRef::steal(PySequence_Fast(headers.get(), "headers must be an iterable of (name, value) pairs of bytes"));
+  if (!list) return list;
+  Py_ssize_t odd = 0;
+  while (odd < PySequence_Fast_GET_SIZE(list.get()) && is_pair_like(PySequence_Fast_GET_ITEM(list.get(), odd))) ++odd;
+  if (odd == PySequence_Fast_GET_SIZE(list.get())) return list;
+  list = PyRef::steal(PySequence_List(list.get()));  // a copy that only we have
+  for (Py_ssize_t i = odd; list && i < PyList_GET_SIZE(list.get()); ++i) {
+    PyObject* item = PyList_GET_ITEM(list.get(), i);
+    if (is_pair_like(item)) continue;
+    PyObject* pair = PySequence_Tuple(item);
+    if (pair == nullptr || PyList_SetItem(list.get(), i, pair) != 0) {
+      if (PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_SetString(PyExc_TypeError, "each header must be a (name, value) pair of bytes");
+      return {};
     }
+  }
+  return list;
+}
+
+// The exchange, after code of the app's may have run: null, with an exception set, if that ended the request.
+http::Exchange* still_there(HttpCycle* cycle, const char* event) noexcept {
+  if (cycle->exchange == nullptr) raise_outcome(http::Outcome::already_complete, event);
+  return cycle->exchange;
+}
+
+// Calls add(name, value) for each of the fields that materialize_fields() gave. Runs no code of the app's.
+template <typename Add>
+bool for_each_field(PyObject* list, Add add) noexcept {
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* item = PySequence_Fast_GET_ITEM(list, i);
     if (PySequence_Fast_GET_SIZE(item) != 2) {
       PyErr_SetString(PyExc_ValueError, "each header must be a (name, value) pair of bytes");
       return false;
@@ -77,8 +100,8 @@ void release_file(void* owner) noexcept {
 bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
   if (cycle->dispatcher != nullptr) {
     cycle->dispatcher->note_work();
-    // Who waits in receive() learns that the response is complete (http.disconnect).
-    if (cycle->receive_waiters != nullptr && cycle->exchange != nullptr && cycle->exchange->complete())
+    // Who waits in receive() learns that the response is complete (http.disconnect), who waits in send() need not wait any longer.
+    if (cycle->exchange != nullptr && cycle->exchange->complete())
       cycle->dispatcher->wake_later(*cycle->exchange);
   }
   return outcome == http::Outcome::ok || raise_outcome(outcome, event);
@@ -115,47 +138,57 @@ bool raise_outcome(http::Outcome outcome, const char* event) noexcept {
   return false;
 }
 
-bool read_start(HttpCycle* cycle, PyObject* event) noexcept {
-  http::Exchange& exchange = *cycle->exchange;
-  if (exchange.dead()) return raise_outcome(http::Outcome::dead, "http.response.start");
-  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, "http.response.start");
-  if (exchange.started()) return raise_outcome(http::Outcome::already_started, "http.response.start");
+namespace {
+
+// -1: an exception is set.
+long read_status(PyObject* event) noexcept {
   PyObject* status_object = get(event, names.status);
   if (status_object == nullptr || !PyLong_Check(status_object)) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.start needs an int 'status'");
-    return false;
+    return -1;
   }
   const long status = PyLong_AsLong(status_object);
-  if (status < 200 || status > 999) {
-    PyErr_Clear();
-    PyErr_Format(PyExc_ValueError, "status %R is not a final HTTP status (200 to 999)", status_object);
-    return false;
-  }
+  if (status >= 200 && status <= 999) return status;
+  PyErr_Clear();
+  PyErr_Format(PyExc_ValueError, "status %R is not a final HTTP status (200 to 999)", status_object);
+  return -1;
+}
+
+}  // namespace
+
+bool read_start(HttpCycle* cycle, PyObject* event) noexcept {
+  static const char* const kEvent = "http.response.start";
+  const long status = read_status(event);
+  if (status < 0) return false;
+  const PyRef headers = materialize_fields(event);
+  if (!headers && PyErr_Occurred() != nullptr) return false;
+  const int trailers = get_bool(event, names.trailers, 0);
+  if (trailers < 0 || still_there(cycle, kEvent) == nullptr) return false;
+  http::Exchange& exchange = *cycle->exchange;
+  if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
+  if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
+  if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
   http::ResponseHead& head = exchange.response_head();
   head.start(static_cast<std::uint16_t>(status));
-  PyObject* headers = get(event, names.headers);
-  if (headers == nullptr && PyErr_Occurred() != nullptr) return false;
-  if (headers != nullptr &&
-      !for_each_field(headers, [&head](std::string_view name, std::string_view value) { return head.add(name, value); })) {
+  if (headers && !for_each_field(headers.get(), [&head](std::string_view name, std::string_view value) { return head.add(name, value); })) {
     head.reset();
     return false;
   }
-  const int trailers = get_bool(event, names.trailers, 0);
-  if (trailers < 0) return false;
   cycle->trailers_follow = trailers != 0;
   const http::Outcome outcome = exchange.start(trailers != 0);
-  return outcome == http::Outcome::ok ? (cycle->dispatcher->note_work(), true) : raise_outcome(outcome, "http.response.start");
+  return outcome == http::Outcome::ok ? (cycle->dispatcher->note_work(), true) : raise_outcome(outcome, kEvent);
 }
 
 bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.body";
-  http::Exchange& exchange = *cycle->exchange;
+  const int more = get_bool(event, names.more_body, 0);  // first: a __bool__ may change the event
+  if (more < 0) return false;
   PyObject* body = get(event, names.body);
   if (body == nullptr && PyErr_Occurred() != nullptr) return false;
-  const int more = get_bool(event, names.more_body, 0);
-  if (more < 0) return false;
   if (body == nullptr) body = names.empty_bytes;
   if (PyBytes_Check(body)) {
+    if (still_there(cycle, kEvent) == nullptr) return false;
+    http::Exchange& exchange = *cycle->exchange;
     const Py_ssize_t size = PyBytes_GET_SIZE(body);
     const std::span<const std::byte> piece(reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(body)), static_cast<std::size_t>(size));
     if (size <= kCopyBytes) return check_outcome(cycle, exchange.write(piece, {}, more == 0), kEvent);
@@ -168,20 +201,29 @@ bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
     PyErr_SetString(PyExc_TypeError, "http.response.body needs bytes for 'body', not str");
     return false;
   }
+  const PyRef hold = PyRef::borrow(body);
   Py_buffer view;
   if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) != 0) {
     PyErr_Clear();
     PyErr_Format(PyExc_TypeError, "http.response.body needs bytes for 'body', not %.100s", Py_TYPE(body)->tp_name);
     return false;
   }
+  if (still_there(cycle, kEvent) == nullptr) {  // a __buffer__ of the app's
+    PyBuffer_Release(&view);
+    return false;
+  }
   const http::Outcome outcome =
-      exchange.write({static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, {}, more == 0);
+      cycle->exchange->write({static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, {}, more == 0);
   PyBuffer_Release(&view);
   return check_outcome(cycle, outcome, kEvent);
 }
 
 bool read_trailers(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.trailers";
+  const PyRef headers = materialize_fields(event);
+  if (!headers && PyErr_Occurred() != nullptr) return false;
+  const int more = get_bool(event, names.more_trailers, 0);
+  if (more < 0 || still_there(cycle, kEvent) == nullptr) return false;
   http::Exchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
@@ -190,30 +232,27 @@ bool read_trailers(HttpCycle* cycle, PyObject* event) noexcept {
     PyErr_SetString(PyExc_RuntimeError, "http.response.trailers needs 'trailers': True in http.response.start");
     return false;
   }
-  PyObject* headers = get(event, names.headers);
-  if (headers == nullptr && PyErr_Occurred() != nullptr) return false;
-  if (headers != nullptr && !for_each_field(headers, [&exchange](std::string_view name, std::string_view value) {
+  if (headers && !for_each_field(headers.get(), [&exchange](std::string_view name, std::string_view value) {
         return exchange.add_trailer(name, value);
       }))
     return false;
-  const int more = get_bool(event, names.more_trailers, 0);
-  if (more != 0) return more > 0;
+  if (more != 0) return true;
   return check_outcome(cycle, exchange.end_trailers(), kEvent);
 }
 
 bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.early_hint";
+  const PyRef links = PyRef::borrow(get(event, names.links));
+  if (!links) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.early_hint needs 'links'");
+    return false;
+  }
+  const PyRef list = PyRef::steal(PySequence_Fast(links.get(), "'links' must be an iterable of bytes"));
+  if (!list || still_there(cycle, kEvent) == nullptr) return false;
   http::Exchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
-  PyObject* links = get(event, names.links);
-  if (links == nullptr) {
-    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.early_hint needs 'links'");
-    return false;
-  }
-  PyRef list = PyRef::steal(PySequence_Fast(links, "'links' must be an iterable of bytes"));
-  if (!list) return false;
   http::ResponseHead fields;
   fields.start(103);
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.get()); ++i) {
@@ -268,7 +307,8 @@ bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);
-  PyObject* file = get(event, names.file);
+  const PyRef file_reference = PyRef::borrow(get(event, names.file));
+  PyObject* file = file_reference.get();
   if (file == nullptr) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.zerocopysend needs 'file'");
     return false;

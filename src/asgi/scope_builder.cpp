@@ -34,7 +34,8 @@ PyObject* cached_address(void*& slot, const platform::Endpoint& endpoint) noexce
 PyRef client_of(http::Exchange& exchange) noexcept {
   const http::ForwardedInfo& forwarded = exchange.forwarded();
   if (!forwarded.client_text.empty())
-    return PyRef::steal(Py_BuildValue("(s#i)", forwarded.client_text.data(), static_cast<Py_ssize_t>(forwarded.client_text.size()), 0));
+    return PyRef::steal(Py_BuildValue("(s#i)", forwarded.client_text.data(), static_cast<Py_ssize_t>(forwarded.client_text.size()),
+                                      static_cast<int>(forwarded.client.port)));
   if (forwarded.client_set) return PyRef::steal(address_tuple(forwarded.client));
   http::ConnectionInfo& info = exchange.connection_info();
   return PyRef::borrow(cached_address(info.app_cache[0], info.peer));

@@ -39,6 +39,7 @@ struct SendWait {
   HttpCycle* cycle;  // null when it is over
   Waiter* waiter;
   PathOpen* path;
+  PyObject* event;  // not taken yet: send() was called in another thread
 };
 
 PyTypeObject send_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
@@ -47,6 +48,8 @@ PyTypeObject wait_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 Freelist<Send> send_freelist;
 Freelist<SendWait> wait_freelist;
 PyObject* send_done = nullptr;
+
+PyObject* send_event(HttpCycle* cycle, PyObject* given) noexcept;
 
 PySendResult done_step(SendDone*, PyObject*, PyObject** result) noexcept {
   *result = Py_NewRef(Py_None);
@@ -82,6 +85,7 @@ void drop_path(SendWait* self) noexcept {
 void wait_stop(SendWait* self) noexcept {
   if (self->cycle != nullptr && self->waiter != nullptr) remove_waiter(self->cycle->send_waiters, self->waiter);
   Py_CLEAR(self->waiter);
+  Py_CLEAR(self->event);
   drop_path(self);
   Py_CLEAR(self->cycle);
 }
@@ -108,6 +112,19 @@ bool use_path(SendWait* self) noexcept {
   return write_opened_file(self->cycle, file, 0, size, true);
 }
 
+// Takes the event of a send() that was called in another thread. False with an exception set.
+bool take_event(SendWait* self) noexcept {
+  if (self->cycle->dispatcher != nullptr && !self->cycle->dispatcher->on_loop_thread()) {
+    raise_foreign_thread("send");
+    return false;
+  }
+  PyRef event = PyRef::steal(std::exchange(self->event, nullptr));
+  PyRef awaitable = PyRef::steal(send_event(self->cycle, event.get()));
+  if (!awaitable) return false;
+  if (Py_IS_TYPE(awaitable.get(), &wait_type)) self->path = std::exchange(reinterpret_cast<SendWait*>(awaitable.get())->path, nullptr);
+  return true;
+}
+
 PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
   *result = nullptr;
   if (self->cycle == nullptr) {
@@ -118,7 +135,7 @@ PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
     remove_waiter(self->cycle->send_waiters, self->waiter);
     Py_CLEAR(self->waiter);
   }
-  if (self->path != nullptr && self->path->completed && !use_path(self)) {
+  if ((self->event != nullptr && !take_event(self)) || (self->path != nullptr && self->path->completed && !use_path(self))) {
     wait_stop(self);
     return PYGEN_ERROR;
   }
@@ -152,6 +169,7 @@ PyObject* new_wait(HttpCycle* cycle, PathOpen* path) noexcept {
   self->cycle = reinterpret_cast<HttpCycle*>(Py_NewRef(reinterpret_cast<PyObject*>(cycle)));
   self->waiter = nullptr;
   self->path = path;
+  self->event = nullptr;
   return reinterpret_cast<PyObject*>(self);
 }
 
@@ -167,17 +185,22 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
     return nullptr;
   }
   PyRef key = PyRef::steal(PyUnicode_FromString("path"));
-  PyObject* value = key ? PyDict_GetItemWithError(event, key.get()) : nullptr;
-  if (value == nullptr) {
+  const PyRef value = PyRef::borrow(key ? PyDict_GetItemWithError(event, key.get()) : nullptr);
+  if (!value) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.pathsend needs 'path'");
     return nullptr;
   }
   PyObject* encoded = nullptr;  // str or PathLike -> bytes in the filesystem encoding, without NUL
-  if (PyUnicode_FSConverter(value, &encoded) == 0) return nullptr;
+  if (PyUnicode_FSConverter(value.get(), &encoded) == 0) return nullptr;
   PyRef holder = PyRef::steal(encoded);
   auto* path = new (std::nothrow) PathOpen(cycle);
   if (path == nullptr) return PyErr_NoMemory();
   path->path.assign(PyBytes_AS_STRING(encoded), static_cast<std::size_t>(PyBytes_GET_SIZE(encoded)));
+  if (cycle->dispatcher == nullptr) {  // a __fspath__ that ended the request
+    delete path;
+    raise_outcome(http::Outcome::already_complete, kEvent);
+    return nullptr;
+  }
   net::Loop& loop = cycle->dispatcher->net_loop();
   net::FilePool* files = loop.files();
   if (files == nullptr || files->submit(loop, *path) != platform::Errc::ok) {
@@ -191,8 +214,10 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
 }
 
 bool same_text(PyObject* text, std::string_view expected) noexcept {
-  return PyUnicode_GET_LENGTH(text) == static_cast<Py_ssize_t>(expected.size()) && PyUnicode_IS_COMPACT_ASCII(text) &&
-         std::memcmp(PyUnicode_DATA(text), expected.data(), expected.size()) == 0;
+  if (PyUnicode_GET_LENGTH(text) != static_cast<Py_ssize_t>(expected.size())) return false;
+  // A subclass (a StrEnum, say) does not keep its text behind its head.
+  if (!PyUnicode_IS_COMPACT_ASCII(text)) return PyUnicode_CompareWithASCIIString(text, expected.data()) == 0;
+  return std::memcmp(PyUnicode_DATA(text), expected.data(), expected.size()) == 0;
 }
 
 PyObject* dispatch(HttpCycle* cycle, PyObject* event) noexcept {
@@ -223,7 +248,22 @@ PyObject* dispatch(HttpCycle* cycle, PyObject* event) noexcept {
     return nullptr;
   }
   if (!ok) return nullptr;
-  return cycle->exchange->should_wait() ? new_wait(cycle, nullptr) : Py_NewRef(send_done);
+  return cycle->exchange != nullptr && cycle->exchange->should_wait() ? new_wait(cycle, nullptr) : Py_NewRef(send_done);
+}
+
+// On the loop's thread. A new reference to what is to be awaited, or null.
+PyObject* send_event(HttpCycle* cycle, PyObject* given) noexcept {
+  PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(cycle));  // an event's code (__iter__, fileno) may end the request
+  if (cycle->dispatcher != nullptr) cycle->dispatcher->touch_clock();
+  if (PyDict_Check(given)) return dispatch(cycle, given);
+  PyRef event = PyRef::steal(PyDict_New());
+  if (!event) return nullptr;
+  if (PyDict_Update(event.get(), given) != 0) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "an ASGI event must be a dict, not %.100s", Py_TYPE(given)->tp_name);
+    return nullptr;
+  }
+  return dispatch(cycle, event.get());
 }
 
 PyObject* call(PyObject* object, PyObject* const* arguments, size_t nargsf, PyObject* keywords) noexcept {
@@ -234,17 +274,13 @@ PyObject* call(PyObject* object, PyObject* const* arguments, size_t nargsf, PyOb
     PyErr_SetString(PyExc_TypeError, "send() takes exactly one event");
     return nullptr;
   }
-  if (cycle->dispatcher != nullptr && !cycle->dispatcher->on_loop_thread()) return raise_foreign_thread("send");
-  PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(cycle));  // an event's code (__iter__, fileno) may end the request
-  if (PyDict_Check(arguments[0])) return dispatch(cycle, arguments[0]);
-  PyRef event = PyRef::steal(PyDict_New());
-  if (!event) return nullptr;
-  if (PyDict_Update(event.get(), arguments[0]) != 0) {
-    PyErr_Clear();
-    PyErr_Format(PyExc_TypeError, "an ASGI event must be a dict, not %.100s", Py_TYPE(arguments[0])->tp_name);
-    return nullptr;
+  if (cycle->dispatcher != nullptr && !cycle->dispatcher->on_loop_thread()) {
+    // a2wsgi calls send() in a thread and runs it on the loop: taken there.
+    PyObject* wait = new_wait(cycle, nullptr);
+    if (wait != nullptr) reinterpret_cast<SendWait*>(wait)->event = Py_NewRef(arguments[0]);
+    return wait;
   }
-  return dispatch(cycle, event.get());
+  return send_event(cycle, arguments[0]);
 }
 
 void send_dealloc(PyObject* object) noexcept {

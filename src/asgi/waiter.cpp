@@ -48,7 +48,7 @@ void report(Waiter* self) noexcept {
   if (!ignored) PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(self));
 }
 
-void run_one(Waiter* self, PyObject* callback, PyObject* context) noexcept {
+void run_one(Waiter* self, PyObject* callback, PyObject* context, PyRef& fatal) noexcept {
   const bool enter = context != nullptr && context != Py_None;
   // A context that is entered already (the callback belongs to the task that is running) cannot be entered twice: the loop does it later.
   if (enter && PyContext_Enter(context) != 0) {
@@ -57,7 +57,12 @@ void run_one(Waiter* self, PyObject* callback, PyObject* context) noexcept {
     return;
   }
   PyRef result = PyRef::steal(PyObject_CallOneArg(callback, reinterpret_cast<PyObject*>(self)));
-  if (!result) report(self);
+  if (!result) {
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
+      fatal = take_exception();  // as asyncio.Handle has it: these end the loop
+    else
+      report(self);
+  }
   if (enter && PyContext_Exit(context) != 0) report(self);
 }
 
@@ -108,17 +113,22 @@ PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssi
 PyObject* remove_done_callback(PyObject* object, PyObject* callback) noexcept {
   Waiter* self = as_waiter(object);
   long removed = 0;
-  if (self->more != nullptr) {
-    for (Py_ssize_t i = PyList_GET_SIZE(self->more) - 1; i >= 0; --i) {
-      const int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(PyList_GET_ITEM(self->more, i), 0), callback, Py_EQ);
-      if (same < 0 || (same > 0 && PySequence_DelItem(self->more, i) != 0)) return nullptr;
-      removed += same;
-    }
+  // The comparison may run the app's code, which may change what is compared: each callback is held, and looked for again.
+  const PyRef more = PyRef::borrow(self->more);
+  for (Py_ssize_t i = more ? PyList_GET_SIZE(more.get()) - 1 : -1; i >= 0; --i) {
+    if (i >= PyList_GET_SIZE(more.get())) continue;
+    const PyRef pair = PyRef::borrow(PyList_GET_ITEM(more.get(), i));
+    const int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair.get(), 0), callback, Py_EQ);
+    if (same < 0) return nullptr;
+    if (same == 0 || i >= PyList_GET_SIZE(more.get()) || PyList_GET_ITEM(more.get(), i) != pair.get()) continue;
+    if (PySequence_DelItem(more.get(), i) != 0) return nullptr;
+    ++removed;
   }
   if (self->callback != nullptr) {
-    const int same = PyObject_RichCompareBool(self->callback, callback, Py_EQ);
+    const PyRef first = PyRef::borrow(self->callback);
+    const int same = PyObject_RichCompareBool(first.get(), callback, Py_EQ);
     if (same < 0) return nullptr;
-    if (same > 0) {
+    if (same > 0 && self->callback == first.get()) {
       Py_CLEAR(self->callback);
       Py_CLEAR(self->context);
       ++removed;
@@ -145,7 +155,8 @@ bool check_done(Waiter* self) noexcept {
   if (self->state == Waiter::State::pending) {
     PyErr_SetString(invalid_state_error, "Result is not set.");
   } else if (self->message != nullptr) {
-    PyErr_SetObject(cancelled_error, self->message);
+    PyRef error = PyRef::steal(PyObject_CallOneArg(cancelled_error, self->message));
+    if (error) PyErr_SetObject(cancelled_error, error.get());
   } else {
     PyErr_SetNone(cancelled_error);
   }
@@ -231,10 +242,18 @@ Waiter* new_waiter(PyObject* loop) noexcept {
   return self;
 }
 
-void wake(Waiter* self) noexcept {
+void wake(Waiter* self, PyRef& fatal) noexcept {
   if (self->state != Waiter::State::pending) return;
   self->state = Waiter::State::done;
-  take_callbacks(self, [&](PyObject* callback, PyObject* context) { run_one(self, callback, context); });
+  take_callbacks(self, [&](PyObject* callback, PyObject* context) { run_one(self, callback, context, fatal); });
+}
+
+void wake_soon(Waiter* self) noexcept {
+  if (self->state != Waiter::State::pending) return;
+  self->state = Waiter::State::done;
+  take_callbacks(self, [&](PyObject* callback, PyObject* context) {
+    if (!schedule(self, callback, context)) PyErr_Clear();  // the event loop is closed: nobody runs there any more
+  });
 }
 
 }  // namespace pyre::asgi

@@ -25,7 +25,10 @@ extern PyObject* cancelled_error;  // asyncio.CancelledError
 [[nodiscard]] bool init_waiter_type();
 // A new pending waiter; null with an exception set.
 [[nodiscard]] Waiter* new_waiter(PyObject* loop) noexcept;
-// pending -> done, then runs the callbacks now. Exceptions go to the loop's exception handler. Does nothing if not pending.
-void wake(Waiter* waiter) noexcept;
+// pending -> done, then runs the callbacks now, while no task runs. Exceptions go to the loop's exception handler, but
+// KeyboardInterrupt and SystemExit to `fatal`. Does nothing if not pending.
+void wake(Waiter* waiter, PyRef& fatal) noexcept;
+// pending -> done; the event loop runs the callbacks: for where a task may be running, which cannot be interrupted by another's step.
+void wake_soon(Waiter* waiter) noexcept;
 
 }  // namespace pyre::asgi
