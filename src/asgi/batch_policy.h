@@ -10,8 +10,9 @@ namespace pyre::asgi {
 
 class BatchPolicy {
  public:
-  // 64 first steps of a small app are ~200 us. 500 us bounds what a tick adds to the latency of the app's own timers and
-  // sockets when its handlers are slow: the check comes after each step, so a tick ends with the step that passes the mark.
+  // 64 first steps of a small app are ~200 us. 500 us bounds what a tick adds to the latency of the app's own timers
+  // and sockets when its handlers are slow: the check comes after each step, so a tick ends with the step that passes
+  // the mark.
   static constexpr std::uint32_t kMaxSteps = 64;
   static constexpr std::chrono::microseconds kMaxTime{500};
 

@@ -1,4 +1,5 @@
-// pyre._core.Engine: one HTTP server on one running event loop, for python/pyre/server.py. pybind11; nothing here is on the hot path.
+// pyre._core.Engine: one HTTP server on one running event loop, for python/pyre/server.py. pybind11; nothing here is on
+// the hot path.
 #include "asgi/python_api.h"
 
 #include <pybind11/pybind11.h>
@@ -36,7 +37,8 @@ class OptionReader {
   }
   std::chrono::milliseconds seconds(const char* name, std::chrono::milliseconds fallback) {
     const double value = get<double>(name, static_cast<double>(fallback.count()) / 1000.0);
-    if (!(value > 0) || value > 1e9) throw py::value_error(std::string("Engine option '") + name + "' must be a number of seconds above 0");
+    if (!(value > 0) || value > 1e9)
+      throw py::value_error(std::string("Engine option '") + name + "' must be a number of seconds above 0");
     return std::chrono::milliseconds(static_cast<std::int64_t>(value * 1000.0 + 0.5));
   }
   void done() const {
@@ -80,7 +82,8 @@ class Engine {
       throw py::value_error("forwarded_allow_ips: not an address, a network, 'unix:' or '*': '" + bad + "'");
     const int log_fd = read.get("access_log_fd", -1);
     const auto log_format = read.get<std::string>("access_log_format", "text");
-    if (log_format != "text" && log_format != "json") throw py::value_error("access_log_format must be 'text' or 'json'");
+    if (log_format != "text" && log_format != "json")
+      throw py::value_error("access_log_format must be 'text' or 'json'");
     Dispatcher::Options dispatch;
     const py::object state = read.get<py::object>("state", py::none());
     const py::object on_error = read.get<py::object>("on_error", py::none());
@@ -96,7 +99,8 @@ class Engine {
     read.done();
 
     if (log_fd >= 0) {
-      log_ = std::make_unique<http::AccessLog>(log_fd, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
+      log_ = std::make_unique<http::AccessLog>(
+          log_fd, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
       server.access_log = log_.get();
     }
     auto net_loop = net::Loop::create();
@@ -223,7 +227,8 @@ class Engine {
 
 void bind_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine", "One HTTP server on one running asyncio loop. All methods on the loop's thread.")
-      .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"), py::arg("options"))
+      .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"),
+           py::arg("options"))
       .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false)
       .def("stop_listening", &Engine::stop_listening)
       .def("drain", &Engine::drain)

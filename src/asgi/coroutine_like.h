@@ -1,5 +1,6 @@
-// What our awaitables share: they are their own iterators and pass for coroutines (collections.abc.Coroutine asks for send, throw,
-// close and __await__), so that asyncio.create_task(receive()) works as it does where receive is an `async def`.
+// What our awaitables share: they are their own iterators and pass for coroutines (collections.abc.Coroutine asks for
+// send, throw, close and __await__), so that asyncio.create_task(receive()) works as it does where receive is an `async
+// def`.
 //
 // A type provides step(self, value, &result) and stop(self) (drop what it waits for); this gives the slots and methods.
 #pragma once
@@ -14,7 +15,8 @@ PyCFunction as_method(F function) noexcept {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-// Raises StopIteration(value) as PEP 380 wants it (a tuple or an exception as the value must not be unpacked). Takes the reference.
+// Raises StopIteration(value) as PEP 380 wants it (a tuple or an exception as the value must not be unpacked). Takes
+// the reference.
 inline void set_stop_iteration(PyObject* value) noexcept {
   if (value == Py_None) {
     PyErr_SetNone(PyExc_StopIteration);

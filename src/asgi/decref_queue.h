@@ -1,5 +1,5 @@
-// DecrefQueue: Python references that were given up where the GIL may not be held (a send completed, a connection died).
-// They are dropped in the next section that holds it. One per thread that runs a loop.
+// DecrefQueue: Python references that were given up where the GIL may not be held (a send completed, a connection
+// died). They are dropped in the next section that holds it. One per thread that runs a loop.
 #pragma once
 
 #include <vector>

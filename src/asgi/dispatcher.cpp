@@ -124,7 +124,8 @@ void Dispatcher::report_app_error(PyObject* exception, const http::RequestHead& 
                                           static_cast<Py_ssize_t>(head.method().size()), "path", head.path().data(),
                                           static_cast<Py_ssize_t>(head.path().size())));
   PyRef result;
-  if (info && on_error_) result = PyRef::steal(PyObject_CallFunctionObjArgs(on_error_.get(), exception, info.get(), nullptr));
+  if (info && on_error_)
+    result = PyRef::steal(PyObject_CallFunctionObjArgs(on_error_.get(), exception, info.get(), nullptr));
   if (!result) {
     if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(on_error_.get());
     restore_exception(PyRef::borrow(exception));
@@ -146,7 +147,8 @@ void Dispatcher::forget(HttpCycle& cycle) noexcept {
 }
 
 void Dispatcher::cancel_all() noexcept {
-  // Cancelling runs no app code by itself, but a waiter's callbacks and foreign futures may: so hold each and restart from a copy.
+  // Cancelling runs no app code by itself, but a waiter's callbacks and foreign futures may: so hold each and restart
+  // from a copy.
   PyRef tasks = PyRef::steal(PyList_New(0));
   if (!tasks) return PyErr_Clear();
   for (HttpCycle* cycle = cycles_; cycle != nullptr; cycle = cycle->next) {

@@ -1,6 +1,6 @@
-// Dispatcher: the GIL-aware edge between the connections and the app. The http layer pushes exchanges onto its lists without
-// the GIL; run_batch(), with the GIL, builds scopes, starts tasks and wakes those that wait, bounded by BatchPolicy.
-// Embedded: everything on the loop's thread.
+// Dispatcher: the GIL-aware edge between the connections and the app. The http layer pushes exchanges onto its lists
+// without the GIL; run_batch(), with the GIL, builds scopes, starts tasks and wakes those that wait, bounded by
+// BatchPolicy. Embedded: everything on the loop's thread.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,10 @@ class DispatcherHost {
 
 struct DispatcherStats {
   std::uint64_t batches = 0;
-  std::uint64_t requests = 0;        // first steps
-  std::uint64_t wakes = 0;           // wake-ups of suspended receive() and send()
+  std::uint64_t requests = 0;  // first steps
+  std::uint64_t wakes = 0;     // wake-ups of suspended receive() and send()
   std::uint64_t app_errors = 0;
-  std::uint64_t refused_busy = 0;    // 503 by limit_concurrency
+  std::uint64_t refused_busy = 0;  // 503 by limit_concurrency
   std::uint64_t largest_batch = 0;
 };
 
@@ -68,12 +68,13 @@ class Dispatcher final : public http::RequestHandler {
   [[nodiscard]] bool run_batch() noexcept;
   void report_app_error(PyObject* exception, const http::RequestHead& head) noexcept;
   void release(http::Exchange& exchange) noexcept;
-  void cancel_all() noexcept;   // task.cancel() for every running request
-  void detach_all() noexcept;   // their receive() and send() lose their exchange
+  void cancel_all() noexcept;  // task.cancel() for every running request
+  void detach_all() noexcept;  // their receive() and send() lose their exchange
   void remember(HttpCycle& cycle) noexcept;
   void forget(HttpCycle& cycle) noexcept;
   void note_work() noexcept { host_.schedule_tick(); }
-  // The loop's now() is of the last tick, or of before a slow step: deadlines that a send() sets must not count from then.
+  // The loop's now() is of the last tick, or of before a slow step: deadlines that a send() sets must not count from
+  // then.
   void touch_clock() noexcept {
     if (clock_is_fresh_) return;
     clock_is_fresh_ = true;
@@ -104,7 +105,7 @@ class Dispatcher final : public http::RequestHandler {
   TaskStarter tasks_;
   http::Exchange* first_ = nullptr;  // FIFO through Exchange::app_next
   http::Exchange* last_ = nullptr;
-  HttpCycle* cycles_ = nullptr;      // unfinished ones
+  HttpCycle* cycles_ = nullptr;  // unfinished ones
   std::uint64_t limit_concurrency_ = 0;
   std::uint64_t limit_max_requests_ = 0;
   std::uint64_t active_ = 0;

@@ -51,20 +51,24 @@ bool init_embedded_host_types() {
   return PyType_Ready(&callback_type) == 0;
 }
 
-EmbeddedHost::EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept : net_loop_(std::move(loop)), dispatcher_(*net_loop_, *this) {}
+EmbeddedHost::EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept
+    : net_loop_(std::move(loop)), dispatcher_(*net_loop_, *this) {}
 
 EmbeddedHost::~EmbeddedHost() { close(); }
 
-bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions server_options, PyObject* on_max_requests) noexcept {
+bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions server_options,
+                        PyObject* on_max_requests) noexcept {
   loop_ = PyRef::borrow(options.loop);
   call_soon_ = PyRef::steal(PyObject_GetAttr(options.loop, names.call_soon));
   readable_callback_ = new_callback(this, &EmbeddedHost::on_readable);
   soon_callback_ = new_callback(this, &EmbeddedHost::on_soon);
   idle_futures_ = PyRef::steal(PyList_New(0));
   if (on_max_requests != nullptr && on_max_requests != Py_None) max_requests_callback_ = PyRef::borrow(on_max_requests);
-  if (!call_soon_ || !readable_callback_ || !soon_callback_ || !idle_futures_ || !dispatcher_.init(options)) return false;
+  if (!call_soon_ || !readable_callback_ || !soon_callback_ || !idle_futures_ || !dispatcher_.init(options))
+    return false;
   server_ = std::make_unique<http::Server>(*net_loop_, dispatcher_, std::move(server_options));
-  PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO", static_cast<int>(net_loop_->reactor().pollable_handle()),
+  PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO",
+                                                 static_cast<int>(net_loop_->reactor().pollable_handle()),
                                                  readable_callback_.get()));
   registered_ = static_cast<bool>(added);
   return registered_;
@@ -75,8 +79,8 @@ void EmbeddedHost::close() noexcept {
   PyRef pending = take_exception();
   if (registered_) {
     registered_ = false;
-    PyRef removed = PyRef::steal(
-        PyObject_CallMethod(loop_.get(), "remove_reader", "i", static_cast<int>(net_loop_->reactor().pollable_handle())));
+    PyRef removed = PyRef::steal(PyObject_CallMethod(loop_.get(), "remove_reader", "i",
+                                                     static_cast<int>(net_loop_->reactor().pollable_handle())));
     if (!removed) PyErr_Clear();  // the event loop is closed already
   }
   disarm(readable_callback_);
@@ -84,7 +88,8 @@ void EmbeddedHost::close() noexcept {
   dispatcher_.detach_all();
   server_->stop_listening();
   server_->abort();
-  // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang the exit.
+  // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang
+  // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
   server_.reset();
   DecrefQueue::of_this_thread().drain();
@@ -129,7 +134,8 @@ void EmbeddedHost::io_section() noexcept {
     net_loop_->run_once(platform::TimePoint::min());
     const platform::TimePoint before = platform::now();
     PyEval_RestoreThread(state);
-    if (const platform::TimePoint after = platform::now(); after - before > kSlowTake) contended_until_ = after + kContendedFor;
+    if (const platform::TimePoint after = platform::now(); after - before > kSlowTake)
+      contended_until_ = after + kContendedFor;
   }
   DecrefQueue::of_this_thread().drain();
 }
@@ -172,7 +178,8 @@ void EmbeddedHost::after_tick() noexcept {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures.get()); ++i) {
       PyObject* future = PyList_GET_ITEM(futures.get(), i);
       PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future, names.done));
-      if (done && done.get() == Py_False) done = PyRef::steal(PyObject_CallMethodOneArg(future, names.set_result, Py_None));
+      if (done && done.get() == Py_False)
+        done = PyRef::steal(PyObject_CallMethodOneArg(future, names.set_result, Py_None));
       if (!done) PyErr_WriteUnraisable(future);
     }
   }

@@ -1,14 +1,16 @@
-// EmbeddedHost: the app's own event loop (asyncio or uvloop) hosts the reactor. The reactor's pollable handle is registered with
-// loop.add_reader; each call back from there is one tick:
+// EmbeddedHost: the app's own event loop (asyncio or uvloop) hosts the reactor. The reactor's pollable handle is
+// registered with loop.add_reader; each call back from there is one tick:
 //
-//   [no GIL: flush, harvest, parse]  ->  batch (GIL)  ->  [no GIL: write batch n, harvest and parse n+1]  ->  back to asyncio
+//   [no GIL: flush, harvest, parse]  ->  batch (GIL)  ->  [no GIL: write batch n, harvest and parse n+1]  ->  back to
+//   asyncio
 //
-// The first section is left out when requests wait already, so a busy server releases and takes the GIL once per tick. If work is left,
-// the tick schedules itself once by call_soon: it never loops inside, so the app's own callbacks get their turn.
+// The first section is left out when requests wait already, so a busy server releases and takes the GIL once per tick.
+// If work is left, the tick schedules itself once by call_soon: it never loops inside, so the app's own callbacks get
+// their turn.
 //
-// When another Python thread wants the GIL all the time, each release costs up to its switch interval (5 ms). A take that took
-// longer than 1 ms is taken as the sign: for the next 100 ms the sections keep the GIL (their system calls do not block), and
-// only the event loop's own wait releases it.
+// When another Python thread wants the GIL all the time, each release costs up to its switch interval (5 ms). A take
+// that took longer than 1 ms is taken as the sign: for the next 100 ms the sections keep the GIL (their system calls do
+// not block), and only the event loop's own wait releases it.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +37,8 @@ class EmbeddedHost final : public DispatcherHost {
   EmbeddedHost& operator=(const EmbeddedHost&) = delete;
 
   // False with an exception set. Registers with the event loop.
-  [[nodiscard]] bool init(const Dispatcher::Options& options, http::ServerOptions server_options, PyObject* on_max_requests) noexcept;
+  [[nodiscard]] bool init(const Dispatcher::Options& options, http::ServerOptions server_options,
+                          PyObject* on_max_requests) noexcept;
   // Unregisters; cuts everything that is left. The destructor does it, too.
   void close() noexcept;
 
@@ -66,9 +69,9 @@ class EmbeddedHost final : public DispatcherHost {
   PyRef loop_;
   PyRef readable_callback_;
   PyRef soon_callback_;
-  PyRef call_soon_;      // loop.call_soon, bound once
+  PyRef call_soon_;  // loop.call_soon, bound once
   PyRef max_requests_callback_;
-  PyRef idle_futures_;   // list
+  PyRef idle_futures_;  // list
   platform::TimePoint contended_until_{};
   bool in_tick_ = false;
   bool scheduled_ = false;

@@ -1,5 +1,5 @@
-// Freelist: keeps the memory of a few dead objects of one exact Python type, so that the per-request objects cost no allocator
-// call. Needs the GIL; on a free-threaded build, and under AddressSanitizer, it keeps nothing.
+// Freelist: keeps the memory of a few dead objects of one exact Python type, so that the per-request objects cost no
+// allocator call. Needs the GIL; on a free-threaded build, and under AddressSanitizer, it keeps nothing.
 #pragma once
 
 #include <array>

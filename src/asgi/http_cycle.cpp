@@ -29,8 +29,8 @@ void drop_waiters(Waiter*& list) noexcept {
 
 void dealloc(PyObject* object) noexcept {
   HttpCycle* self = as_cycle(object);
-  // A task that was destroyed before its coroutine ended (the loop was closed under it). An exception that is on its way through
-  // whoever let go of us is not the app's.
+  // A task that was destroyed before its coroutine ended (the loop was closed under it). An exception that is on its
+  // way through whoever let go of us is not the app's.
   if (!self->finished) {
     PyRef pending = take_exception();
     finish(self);
@@ -155,13 +155,16 @@ PyObject* get_from_coroutine(PyObject* object, void* attribute) noexcept {
 
 PyObject* get_name(PyObject* object, void* attribute) noexcept {
   HttpCycle* self = as_cycle(object);
-  PyObject* value = self->coroutine == nullptr ? nullptr : PyObject_GetAttrString(self->coroutine, static_cast<const char*>(attribute));
+  PyObject* value = self->coroutine == nullptr
+                        ? nullptr
+                        : PyObject_GetAttrString(self->coroutine, static_cast<const char*>(attribute));
   if (value != nullptr) return value;
   PyErr_Clear();
   return PyUnicode_FromString("asgi_request");
 }
 
-// Those who still wait (another task of the app's) learn that it is over. By way of the event loop: a task may be running.
+// Those who still wait (another task of the app's) learn that it is over. By way of the event loop: a task may be
+// running.
 void release_waiters(HttpCycle* self) noexcept {
   for (Waiter** list : {&self->receive_waiters, &self->send_waiters}) {
     while (*list != nullptr) {
@@ -174,7 +177,8 @@ void release_waiters(HttpCycle* self) noexcept {
   }
 }
 
-// The app gave up because its client went away: our OSError, or what a framework made of it (Starlette raises ClientDisconnect from it).
+// The app gave up because its client went away: our OSError, or what a framework made of it (Starlette raises
+// ClientDisconnect from it).
 bool tells_of_disconnect(PyObject* exception) noexcept {
   constexpr int kChain = 16;  // a chain may be a ring
   PyRef link = PyRef::borrow(exception);
@@ -201,8 +205,8 @@ bool init_http_cycle_types() {
                                   {"throw", as_method(throw_method), METH_FASTCALL, nullptr},
                                   {"close", as_method(close_method), METH_NOARGS, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
-  static char cr_frame[] = "cr_frame", cr_code[] = "cr_code", cr_await[] = "cr_await", cr_running[] = "cr_running", cr_suspended[] = "cr_suspended",
-              name[] = "__name__", qualname[] = "__qualname__";
+  static char cr_frame[] = "cr_frame", cr_code[] = "cr_code", cr_await[] = "cr_await", cr_running[] = "cr_running",
+              cr_suspended[] = "cr_suspended", name[] = "__name__", qualname[] = "__qualname__";
   static PyGetSetDef getset[] = {{cr_frame, get_from_coroutine, nullptr, nullptr, cr_frame},
                                  {cr_code, get_from_coroutine, nullptr, nullptr, cr_code},
                                  {cr_await, get_from_coroutine, nullptr, nullptr, cr_await},
@@ -233,7 +237,8 @@ HttpCycle* new_cycle(Dispatcher& dispatcher, http::Exchange& exchange) noexcept 
   self->coroutine = self->task = nullptr;
   self->receive_waiters = self->send_waiters = nullptr;
   self->previous = self->next = nullptr;
-  self->body_delivered = self->finished = self->running = self->aborted = self->trailers_follow = self->path_opened = false;
+  self->body_delivered = self->finished = self->running = self->aborted = self->trailers_follow = self->path_opened =
+      false;
   exchange.app = self;
   dispatcher.remember(*self);
   return self;
@@ -256,7 +261,8 @@ bool call_app(HttpCycle* cycle, PyObject* app, PyObject* scope) noexcept {
       cycle->coroutine = awaitable.release();
       return true;
     }
-    PyErr_Format(PyExc_TypeError, "the ASGI app returned %.100s, which cannot be awaited; is it a WSGI or ASGI 2 app (--interface)?",
+    PyErr_Format(PyExc_TypeError,
+                 "the ASGI app returned %.100s, which cannot be awaited; is it a WSGI or ASGI 2 app (--interface)?",
                  Py_TYPE(awaitable.get())->tp_name);
     return false;
   }
@@ -286,7 +292,8 @@ void finish(HttpCycle* self) noexcept {
     } else {
       if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
       dispatcher.release(*exchange);
-      dispatcher.note_work();  // outside of a tick nobody else would write the answer, or see that all requests are over
+      dispatcher
+          .note_work();  // outside of a tick nobody else would write the answer, or see that all requests are over
     }
   }
   unlink(self);

@@ -1,5 +1,5 @@
-// Python objects that every request needs, made once when the module is loaded: interned keys, event types, common methods,
-// `bytes` of common header names. They live as long as the process.
+// Python objects that every request needs, made once when the module is loaded: interned keys, event types, common
+// methods, `bytes` of common header names. They live as long as the process.
 #pragma once
 
 #include <array>
@@ -19,8 +19,8 @@ struct Interned {
   // values
   PyObject *http, *https, *ws, *wss, *http_request, *http_disconnect, *v1_0, *v1_1, *empty_str, *empty_bytes;
   // attribute and method names
-  PyObject *call_soon, *context, *loop, *name, *eager_start, *create_task, *cancel, *result, *throw_, *close, *msg, *fileno,
-      *get_debug, *get_task_factory, *set_result, *done, *send, *add;
+  PyObject *call_soon, *context, *loop, *name, *eager_start, *create_task, *cancel, *result, *throw_, *close, *msg,
+      *fileno, *get_debug, *get_task_factory, *set_result, *done, *send, *add;
   std::array<PyObject*, static_cast<std::size_t>(http::HeaderName::kCount)> header_names;  // [other] is null
 
   PyObject* GET;

@@ -16,12 +16,12 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, module) {
   namespace asgi = pyre::asgi;
   module.doc() = "The native core of Pyre.";
-  if (!asgi::init_interned() || !asgi::init_waiter_type() || !asgi::init_http_cycle_types() || !asgi::init_task_starter_types() ||
-      !asgi::init_embedded_host_types())
+  if (!asgi::init_interned() || !asgi::init_waiter_type() || !asgi::init_http_cycle_types() ||
+      !asgi::init_task_starter_types() || !asgi::init_embedded_host_types())
     throw py::error_already_set();
   asgi::client_disconnected = PyErr_NewExceptionWithDoc(
-      "pyre.ClientDisconnected", "Raised by `await send()` once the client's connection is gone (ASGI spec_version 2.4).",
-      PyExc_OSError, nullptr);
+      "pyre.ClientDisconnected",
+      "Raised by `await send()` once the client's connection is gone (ASGI spec_version 2.4).", PyExc_OSError, nullptr);
   if (asgi::client_disconnected == nullptr) throw py::error_already_set();
   module.attr("ClientDisconnected") = py::handle(asgi::client_disconnected);
   asgi::bind_engine(module);

@@ -1,5 +1,5 @@
-// receive(): the app's callable for request events (ASGI HTTP spec, "Request" and "Disconnect"). Calling it gives an awaitable
-// that is evaluated when it is awaited, as an `async def receive` would be.
+// receive(): the app's callable for request events (ASGI HTTP spec, "Request" and "Disconnect"). Calling it gives an
+// awaitable that is evaluated when it is awaited, as an `async def receive` would be.
 #pragma once
 
 #include "asgi/http_cycle.h"

@@ -36,12 +36,14 @@ bool raise_field(http::FieldError error, std::string_view name) noexcept {
 
 bool is_pair_like(PyObject* item) noexcept { return PyTuple_Check(item) || PyList_Check(item); }
 
-// The headers of an event as a list or tuple whose items are lists or tuples, or null: there are none, or an exception is set. All code of the app's
-// (generators, __iter__) runs in here: it may change the event, end the request or send something else.
+// The headers of an event as a list or tuple whose items are lists or tuples, or null: there are none, or an exception
+// is set. All code of the app's (generators, __iter__) runs in here: it may change the event, end the request or send
+// something else.
 PyRef materialize_fields(PyObject* event) noexcept {
   PyRef headers = PyRef::borrow(get(event, names.headers));
   if (!headers) return headers;
-  PyRef list = PyRef::steal(PySequence_Fast(headers.get(), "headers must be an iterable of (name, value) pairs of bytes"));
+  PyRef list =
+      PyRef::steal(PySequence_Fast(headers.get(), "headers must be an iterable of (name, value) pairs of bytes"));
   if (!list) return list;
   Py_ssize_t odd = 0;
   while (odd < PySequence_Fast_GET_SIZE(list.get()) && is_pair_like(PySequence_Fast_GET_ITEM(list.get(), odd))) ++odd;
@@ -52,7 +54,8 @@ PyRef materialize_fields(PyObject* event) noexcept {
     if (is_pair_like(item)) continue;
     PyObject* pair = PySequence_Tuple(item);
     if (pair == nullptr || PyList_SetItem(list.get(), i, pair) != 0) {
-      if (PyErr_ExceptionMatches(PyExc_TypeError)) PyErr_SetString(PyExc_TypeError, "each header must be a (name, value) pair of bytes");
+      if (PyErr_ExceptionMatches(PyExc_TypeError))
+        PyErr_SetString(PyExc_TypeError, "each header must be a (name, value) pair of bytes");
       return {};
     }
   }
@@ -78,8 +81,8 @@ bool for_each_field(PyObject* list, Add add) noexcept {
     PyObject* name = PySequence_Fast_GET_ITEM(item, 0);
     PyObject* value = PySequence_Fast_GET_ITEM(item, 1);
     if (!PyBytes_Check(name) || !PyBytes_Check(value)) {
-      PyErr_Format(PyExc_TypeError, "header names and values must be bytes, not %.50s and %.50s", Py_TYPE(name)->tp_name,
-                   Py_TYPE(value)->tp_name);
+      PyErr_Format(PyExc_TypeError, "header names and values must be bytes, not %.50s and %.50s",
+                   Py_TYPE(name)->tp_name, Py_TYPE(value)->tp_name);
       return false;
     }
     const std::string_view name_view(PyBytes_AS_STRING(name), static_cast<std::size_t>(PyBytes_GET_SIZE(name)));
@@ -100,9 +103,9 @@ void release_file(void* owner) noexcept {
 bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
   if (cycle->dispatcher != nullptr) {
     cycle->dispatcher->note_work();
-    // Who waits in receive() learns that the response is complete (http.disconnect), who waits in send() need not wait any longer.
-    if (cycle->exchange != nullptr && cycle->exchange->complete())
-      cycle->dispatcher->wake_later(*cycle->exchange);
+    // Who waits in receive() learns that the response is complete (http.disconnect), who waits in send() need not wait
+    // any longer.
+    if (cycle->exchange != nullptr && cycle->exchange->complete()) cycle->dispatcher->wake_later(*cycle->exchange);
   }
   return outcome == http::Outcome::ok || raise_outcome(outcome, event);
 }
@@ -170,7 +173,9 @@ bool read_start(HttpCycle* cycle, PyObject* event) noexcept {
   if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
   http::ResponseHead& head = exchange.response_head();
   head.start(static_cast<std::uint16_t>(status));
-  if (headers && !for_each_field(headers.get(), [&head](std::string_view name, std::string_view value) { return head.add(name, value); })) {
+  if (headers && !for_each_field(headers.get(), [&head](std::string_view name, std::string_view value) {
+        return head.add(name, value);
+      })) {
     head.reset();
     return false;
   }
@@ -190,7 +195,8 @@ bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
     if (still_there(cycle, kEvent) == nullptr) return false;
     http::Exchange& exchange = *cycle->exchange;
     const Py_ssize_t size = PyBytes_GET_SIZE(body);
-    const std::span<const std::byte> piece(reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(body)), static_cast<std::size_t>(size));
+    const std::span<const std::byte> piece(reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(body)),
+                                           static_cast<std::size_t>(size));
     if (size <= kCopyBytes) return check_outcome(cycle, exchange.write(piece, {}, more == 0), kEvent);
     Py_INCREF(body);
     const http::Outcome outcome = exchange.write(piece, {body, release_object}, more == 0);
@@ -212,8 +218,8 @@ bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
     PyBuffer_Release(&view);
     return false;
   }
-  const http::Outcome outcome =
-      cycle->exchange->write({static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, {}, more == 0);
+  const http::Outcome outcome = cycle->exchange->write(
+      {static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, {}, more == 0);
   PyBuffer_Release(&view);
   return check_outcome(cycle, outcome, kEvent);
 }
@@ -268,7 +274,8 @@ bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
   return check_outcome(cycle, exchange.send_informational(103, fields.fields()), kEvent);
 }
 
-bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset, std::uint64_t count, bool last) noexcept {
+bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
+                       bool last) noexcept {
   const net::Borrowed owner{reinterpret_cast<void*>(static_cast<std::intptr_t>(file)), release_file};
   if (cycle->exchange == nullptr) {
     platform::close_file(file);
@@ -318,10 +325,14 @@ bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
   const int more = get_bool(event, names.more_body, 0);
   bool has_offset = false, has_count = false;
   std::uint64_t offset = 0, count = 0;
-  if (more < 0 || !get_size(event, names.offset, &has_offset, &offset) || !get_size(event, names.count, &has_count, &count)) return false;
+  if (more < 0 || !get_size(event, names.offset, &has_offset, &offset) ||
+      !get_size(event, names.count, &has_count, &count))
+    return false;
   if (!has_offset) {  // from where the file stands; it then stands behind what is sent
-    PyRef position = PyLong_Check(file) ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(), "lseek", "Oii", file, 0, 1))
-                                        : PyRef::steal(PyObject_CallMethod(file, "tell", nullptr));
+    PyRef position = PyLong_Check(file)
+                         ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(), "lseek",
+                                                            "Oii", file, 0, 1))
+                         : PyRef::steal(PyObject_CallMethod(file, "tell", nullptr));
     if (!position) return false;
     const long long at = PyLong_AsLongLong(position.get());
     if (at < 0) return false;
@@ -342,14 +353,17 @@ bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
   const std::uint64_t rest = info->size > offset ? info->size - offset : 0;
   if (has_count && count > rest) {
     platform::close_file(*duplicate);
-    PyErr_Format(PyExc_ValueError, "http.response.zerocopysend: the file has %llu bytes after offset %llu, fewer than 'count' %llu",
-                 static_cast<unsigned long long>(rest), static_cast<unsigned long long>(offset), static_cast<unsigned long long>(count));
+    PyErr_Format(PyExc_ValueError,
+                 "http.response.zerocopysend: the file has %llu bytes after offset %llu, fewer than 'count' %llu",
+                 static_cast<unsigned long long>(rest), static_cast<unsigned long long>(offset),
+                 static_cast<unsigned long long>(count));
     return false;
   }
   if (!has_count) count = rest;
   if (!has_offset) {
     const auto end = static_cast<long long>(offset + count);
-    PyRef moved = PyLong_Check(file) ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(), "lseek", "OLi", file, end, 0))
+    PyRef moved = PyLong_Check(file) ? PyRef::steal(PyObject_CallMethod(PyRef::steal(PyImport_ImportModule("os")).get(),
+                                                                        "lseek", "OLi", file, end, 0))
                                      : PyRef::steal(PyObject_CallMethod(file, "seek", "L", end));
     if (!moved) {
       platform::close_file(*duplicate);

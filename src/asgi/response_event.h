@@ -1,5 +1,5 @@
-// Reads the events that an app sends into an exchange. Each function returns false with a Python exception set; what was
-// refused changed nothing on the wire.
+// Reads the events that an app sends into an exchange. Each function returns false with a Python exception set; what
+// was refused changed nothing on the wire.
 #pragma once
 
 #include "asgi/http_cycle.h"
@@ -18,8 +18,8 @@ namespace pyre::asgi {
 [[nodiscard]] bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept;
 
 // Queues a whole opened file as the rest of the body; takes the file over in every case.
-[[nodiscard]] bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
-                                     bool last) noexcept;
+[[nodiscard]] bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset,
+                                     std::uint64_t count, bool last) noexcept;
 // Sets the exception that belongs to an outcome that is not ok. Returns false.
 bool raise_outcome(http::Outcome outcome, const char* event) noexcept;
 

@@ -10,7 +10,9 @@ namespace pyre::asgi {
 
 namespace {
 
-bool set(PyObject* dict, PyObject* key, PyRef value) noexcept { return value && PyDict_SetItem(dict, key, value.get()) == 0; }
+bool set(PyObject* dict, PyObject* key, PyRef value) noexcept {
+  return value && PyDict_SetItem(dict, key, value.get()) == 0;
+}
 
 PyRef bytes_of(std::string_view text) noexcept {
   return PyRef::steal(PyBytes_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size())));
@@ -34,7 +36,8 @@ PyObject* cached_address(void*& slot, const platform::Endpoint& endpoint) noexce
 PyRef client_of(http::Exchange& exchange) noexcept {
   const http::ForwardedInfo& forwarded = exchange.forwarded();
   if (!forwarded.client_text.empty())
-    return PyRef::steal(Py_BuildValue("(s#i)", forwarded.client_text.data(), static_cast<Py_ssize_t>(forwarded.client_text.size()),
+    return PyRef::steal(Py_BuildValue("(s#i)", forwarded.client_text.data(),
+                                      static_cast<Py_ssize_t>(forwarded.client_text.size()),
                                       static_cast<int>(forwarded.client.port)));
   if (forwarded.client_set) return PyRef::steal(address_tuple(forwarded.client));
   http::ConnectionInfo& info = exchange.connection_info();
@@ -48,7 +51,8 @@ int hex_value(char c) noexcept {
   return -1;
 }
 
-// root_path + the percent-decoded path, as str. Bytes that are not UTF-8 become U+FFFD, as urllib.parse.unquote() has it.
+// root_path + the percent-decoded path, as str. Bytes that are not UTF-8 become U+FFFD, as urllib.parse.unquote() has
+// it.
 PyRef decoded_path(std::string_view root, std::string_view path) {
   std::string decoded(root);
   decoded.reserve(root.size() + path.size());
@@ -99,20 +103,29 @@ PyRef headers_of(const http::RequestHead& head) noexcept {
 bool ScopeBuilder::init(const char* scheme, const char* root_path, PyObject* state) noexcept {
   root_path_ = root_path;
   asgi_ = DictCopies(PyRef::steal(Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5")));
-  extensions_ = DictCopies(PyRef::steal(Py_BuildValue("{s:{},s:{},s:{},s:{}}", "http.response.pathsend", "http.response.zerocopysend",
-                                           "http.response.trailers", "http.response.early_hint")));
-  if (state != nullptr && state != Py_None) state_ = DictCopies(PyRef::borrow(state));  // ASGI lifespan spec, "Lifespan State"
+  extensions_ = DictCopies(
+      PyRef::steal(Py_BuildValue("{s:{},s:{},s:{},s:{}}", "http.response.pathsend", "http.response.zerocopysend",
+                                 "http.response.trailers", "http.response.early_hint")));
+  if (state != nullptr && state != Py_None)
+    state_ = DictCopies(PyRef::borrow(state));  // ASGI lifespan spec, "Lifespan State"
   PyRef scheme_object = PyRef::steal(PyUnicode_InternFromString(scheme));
   PyRef root_object = PyRef::steal(PyUnicode_InternFromString(root_path));
   template_ = PyRef::steal(PyDict_New());
   if (!asgi_ || !extensions_ || !scheme_object || !root_object || !template_) return false;
   PyObject* scope = template_.get();
-  const std::pair<PyObject*, PyObject*> items[] = {
-      {names.type, names.http},           {names.asgi, Py_None},          {names.http_version, names.v1_1},
-      {names.server, Py_None},            {names.client, Py_None},        {names.scheme, scheme_object.get()},
-      {names.method, names.GET},          {names.root_path, root_object.get()}, {names.path, Py_None},
-      {names.raw_path, Py_None},          {names.query_string, names.empty_bytes}, {names.headers, Py_None},
-      {names.extensions, Py_None}};
+  const std::pair<PyObject*, PyObject*> items[] = {{names.type, names.http},
+                                                   {names.asgi, Py_None},
+                                                   {names.http_version, names.v1_1},
+                                                   {names.server, Py_None},
+                                                   {names.client, Py_None},
+                                                   {names.scheme, scheme_object.get()},
+                                                   {names.method, names.GET},
+                                                   {names.root_path, root_object.get()},
+                                                   {names.path, Py_None},
+                                                   {names.raw_path, Py_None},
+                                                   {names.query_string, names.empty_bytes},
+                                                   {names.headers, Py_None},
+                                                   {names.extensions, Py_None}};
   for (const auto& [key, value] : items)
     if (PyDict_SetItem(scope, key, value) != 0) return false;
   return !state_ || PyDict_SetItem(scope, names.state, Py_None) == 0;

@@ -1,5 +1,5 @@
-// ScopeBuilder: the `scope` dict of a request (ASGI HTTP connection scope, spec_version 2.5). A template with every key in its
-// place is copied for each request, and the values that differ are set.
+// ScopeBuilder: the `scope` dict of a request (ASGI HTTP connection scope, spec_version 2.5). A template with every key
+// in its place is copied for each request, and the values that differ are set.
 #pragma once
 
 #include <string>

@@ -68,7 +68,8 @@ void PathOpen::delivered(net::Letter& letter) noexcept {
     return;
   }
   self.cycle->path_opened = true;
-  if (self.cycle->exchange != nullptr && self.cycle->dispatcher != nullptr) self.cycle->dispatcher->wake_later(*self.cycle->exchange);
+  if (self.cycle->exchange != nullptr && self.cycle->dispatcher != nullptr)
+    self.cycle->dispatcher->wake_later(*self.cycle->exchange);
 }
 
 void drop_path(SendWait* self) noexcept {
@@ -121,7 +122,8 @@ bool take_event(SendWait* self) noexcept {
   PyRef event = PyRef::steal(std::exchange(self->event, nullptr));
   PyRef awaitable = PyRef::steal(send_event(self->cycle, event.get()));
   if (!awaitable) return false;
-  if (Py_IS_TYPE(awaitable.get(), &wait_type)) self->path = std::exchange(reinterpret_cast<SendWait*>(awaitable.get())->path, nullptr);
+  if (Py_IS_TYPE(awaitable.get(), &wait_type))
+    self->path = std::exchange(reinterpret_cast<SendWait*>(awaitable.get())->path, nullptr);
   return true;
 }
 
@@ -135,7 +137,8 @@ PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
     remove_waiter(self->cycle->send_waiters, self->waiter);
     Py_CLEAR(self->waiter);
   }
-  if ((self->event != nullptr && !take_event(self)) || (self->path != nullptr && self->path->completed && !use_path(self))) {
+  if ((self->event != nullptr && !take_event(self)) ||
+      (self->path != nullptr && self->path->completed && !use_path(self))) {
     wait_stop(self);
     return PYGEN_ERROR;
   }
@@ -177,9 +180,12 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.pathsend";
   http::Exchange& exchange = *cycle->exchange;
   http::Outcome outcome = http::Outcome::ok;
-  if (exchange.dead()) outcome = http::Outcome::dead;
-  else if (exchange.complete()) outcome = http::Outcome::already_complete;
-  else if (!exchange.started()) outcome = http::Outcome::not_started;
+  if (exchange.dead())
+    outcome = http::Outcome::dead;
+  else if (exchange.complete())
+    outcome = http::Outcome::already_complete;
+  else if (!exchange.started())
+    outcome = http::Outcome::not_started;
   if (outcome != http::Outcome::ok) {
     raise_outcome(outcome, kEvent);
     return nullptr;
@@ -253,7 +259,8 @@ PyObject* dispatch(HttpCycle* cycle, PyObject* event) noexcept {
 
 // On the loop's thread. A new reference to what is to be awaited, or null.
 PyObject* send_event(HttpCycle* cycle, PyObject* given) noexcept {
-  PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(cycle));  // an event's code (__iter__, fileno) may end the request
+  PyRef hold =
+      PyRef::borrow(reinterpret_cast<PyObject*>(cycle));  // an event's code (__iter__, fileno) may end the request
   if (cycle->dispatcher != nullptr) cycle->dispatcher->touch_clock();
   if (PyDict_Check(given)) return dispatch(cycle, given);
   PyRef event = PyRef::steal(PyDict_New());
@@ -328,7 +335,8 @@ bool send_ready(const HttpCycle* cycle) noexcept {
 }
 
 PyObject* raise_foreign_thread(const char* function) noexcept {
-  PyErr_Format(PyExc_RuntimeError, "%s() was called from a thread that is not the event loop's; use asyncio.run_coroutine_threadsafe()",
+  PyErr_Format(PyExc_RuntimeError,
+               "%s() was called from a thread that is not the event loop's; use asyncio.run_coroutine_threadsafe()",
                function);
   return nullptr;
 }

@@ -72,18 +72,21 @@ bool TaskStarter::init(PyObject* loop) noexcept {
       PyErr_Clear();
       plain_ = true;
     }
-    PyRef all = PyRef::steal(PyObject_GetAttrString(PyRef::steal(PyImport_ImportModule("asyncio.tasks")).get(), "_all_tasks"));
+    PyRef all =
+        PyRef::steal(PyObject_GetAttrString(PyRef::steal(PyImport_ImportModule("asyncio.tasks")).get(), "_all_tasks"));
     if (all) {
       registry_dict_ = PyRef::steal(PyObject_GenericGetDict(all.get(), nullptr));
       registry_data_ = PyRef::steal(PyObject_GetAttrString(all.get(), "data"));
       registry_remove_ = PyRef::steal(PyObject_GetAttrString(all.get(), "_remove"));
     }
     PyErr_Clear();
-    if (!registry_remove_ || !registry_dict_ || !registry_data_ || !PySet_CheckExact(registry_data_.get())) registry_dict_.reset();
+    if (!registry_remove_ || !registry_dict_ || !registry_data_ || !PySet_CheckExact(registry_data_.get()))
+      registry_dict_.reset();
   }
   PyRef globals = PyRef::steal(Py_BuildValue("{s:s}", "__name__", "pyre._core"));
   if (!globals || PyDict_SetItemString(globals.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return false;
-  PyRef ran = PyRef::steal(PyRun_String("async def asgi_request(cycle):\n    await cycle\n", Py_file_input, globals.get(), globals.get()));
+  PyRef ran = PyRef::steal(
+      PyRun_String("async def asgi_request(cycle):\n    await cycle\n", Py_file_input, globals.get(), globals.get()));
   if (!ran) return false;
   await_helper_ = PyRef::borrow(PyDict_GetItemString(globals.get(), "asgi_request"));
   return refresh();

@@ -1,10 +1,11 @@
-// TaskStarter: runs the first step of a request's coroutine at once, inside a real asyncio.Task, without a trip through call_soon.
+// TaskStarter: runs the first step of a request's coroutine at once, inside a real asyncio.Task, without a trip through
+// call_soon.
 //
-// Python 3.12+: asyncio.Task(..., eager_start=True). Python 3.11: the loop's call_soon is overridden, on the instance and only
-// while the Task is constructed, by a function that keeps the step; the step runs after the constructor returned. Likewise the
-// registration in asyncio's WeakSet of all tasks, two Python calls per task, is done by us with the same effect. Either way
-// there is no current task around it, so current_task(), cancel(), asyncio.timeout(), anyio and sniffio are right inside.
-// A loop with a task factory, or in debug mode, gets loop.create_task() unchanged.
+// Python 3.12+: asyncio.Task(..., eager_start=True). Python 3.11: the loop's call_soon is overridden, on the instance
+// and only while the Task is constructed, by a function that keeps the step; the step runs after the constructor
+// returned. Likewise the registration in asyncio's WeakSet of all tasks, two Python calls per task, is done by us with
+// the same effect. Either way there is no current task around it, so current_task(), cancel(), asyncio.timeout(), anyio
+// and sniffio are right inside. A loop with a task factory, or in debug mode, gets loop.create_task() unchanged.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class TaskStarter {
  public:
   // False with an exception set. Takes the base context: a copy of the caller's.
   [[nodiscard]] bool init(PyObject* loop) noexcept;
-  // Makes the task and, where it can, runs its first step. cycle->task is set if it is still running afterwards. False with an exception
-  // set if there is no task.
+  // Makes the task and, where it can, runs its first step. cycle->task is set if it is still running afterwards. False
+  // with an exception set if there is no task.
   [[nodiscard]] bool start(HttpCycle* cycle) noexcept;
   // Asks the loop again whether it has a task factory or is in debug mode: now and then, not for each request.
   [[nodiscard]] bool refresh() noexcept;
@@ -36,11 +37,12 @@ class TaskStarter {
   PyRef base_context_;
   PyRef keywords_;       // {"loop": loop, "context": ..., ...}
   PyRef loop_dict_;      // the loop's instance dict (3.11)
-  PyRef registry_dict_;  // asyncio's WeakSet of all tasks: its instance dict, its set of weak references, and their callback (3.11)
+  PyRef registry_dict_;  // asyncio's WeakSet of all tasks: its instance dict, its set of weak references, and their
+                         // callback (3.11)
   PyRef registry_data_;
   PyRef registry_remove_;
   PyRef task_name_;
-  PyRef await_helper_;   // `async def` around the cycle, for task factories that insist on a coroutine
+  PyRef await_helper_;  // `async def` around the cycle, for task factories that insist on a coroutine
   bool plain_ = false;
 };
 

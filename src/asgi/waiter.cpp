@@ -42,15 +42,17 @@ bool schedule(Waiter* self, PyObject* callback, PyObject* context) noexcept {
 
 void report(Waiter* self) noexcept {
   PyRef value = take_exception();
-  PyRef context = PyRef::steal(Py_BuildValue("{s:s,s:O}", "message", "Exception in the wake-up of an ASGI task", "exception",
-                                             value ? value.get() : Py_None));
-  PyRef ignored = context ? PyRef::steal(PyObject_CallMethod(self->loop, "call_exception_handler", "O", context.get())) : PyRef();
+  PyRef context = PyRef::steal(Py_BuildValue("{s:s,s:O}", "message", "Exception in the wake-up of an ASGI task",
+                                             "exception", value ? value.get() : Py_None));
+  PyRef ignored =
+      context ? PyRef::steal(PyObject_CallMethod(self->loop, "call_exception_handler", "O", context.get())) : PyRef();
   if (!ignored) PyErr_WriteUnraisable(reinterpret_cast<PyObject*>(self));
 }
 
 void run_one(Waiter* self, PyObject* callback, PyObject* context, PyRef& fatal) noexcept {
   const bool enter = context != nullptr && context != Py_None;
-  // A context that is entered already (the callback belongs to the task that is running) cannot be entered twice: the loop does it later.
+  // A context that is entered already (the callback belongs to the task that is running) cannot be entered twice: the
+  // loop does it later.
   if (enter && PyContext_Enter(context) != 0) {
     PyErr_Clear();
     if (!schedule(self, callback, context)) report(self);
@@ -80,7 +82,8 @@ void take_callbacks(Waiter* self, Action action) noexcept {
     }
 }
 
-PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssize_t count, PyObject* keywords) noexcept {
+PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
+                            PyObject* keywords) noexcept {
   Waiter* self = as_waiter(object);
   if (count != 1 || (keywords != nullptr && (PyTuple_GET_SIZE(keywords) != 1 ||
                                              PyUnicode_Compare(PyTuple_GET_ITEM(keywords, 0), names.context) != 0))) {
@@ -113,7 +116,8 @@ PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssi
 PyObject* remove_done_callback(PyObject* object, PyObject* callback) noexcept {
   Waiter* self = as_waiter(object);
   long removed = 0;
-  // The comparison may run the app's code, which may change what is compared: each callback is held, and looked for again.
+  // The comparison may run the app's code, which may change what is compared: each callback is held, and looked for
+  // again.
   const PyRef more = PyRef::borrow(self->more);
   for (Py_ssize_t i = more ? PyList_GET_SIZE(more.get()) - 1 : -1; i >= 0; --i) {
     if (i >= PyList_GET_SIZE(more.get())) continue;
@@ -163,7 +167,9 @@ bool check_done(Waiter* self) noexcept {
   return false;
 }
 
-PyObject* result(PyObject* object, PyObject*) noexcept { return check_done(as_waiter(object)) ? Py_NewRef(Py_None) : nullptr; }
+PyObject* result(PyObject* object, PyObject*) noexcept {
+  return check_done(as_waiter(object)) ? Py_NewRef(Py_None) : nullptr;
+}
 PyObject* get_loop(PyObject* object, PyObject*) noexcept { return Py_NewRef(as_waiter(object)->loop); }
 PyObject* is_done(PyObject* object, PyObject*) noexcept {
   return PyBool_FromLong(as_waiter(object)->state != Waiter::State::pending);
@@ -171,7 +177,9 @@ PyObject* is_done(PyObject* object, PyObject*) noexcept {
 PyObject* is_cancelled(PyObject* object, PyObject*) noexcept {
   return PyBool_FromLong(as_waiter(object)->state == Waiter::State::cancelled);
 }
-PyObject* get_blocking(PyObject* object, void*) noexcept { return PyBool_FromLong(as_waiter(object)->blocking ? 1 : 0); }
+PyObject* get_blocking(PyObject* object, void*) noexcept {
+  return PyBool_FromLong(as_waiter(object)->blocking ? 1 : 0);
+}
 int set_blocking(PyObject* object, PyObject* value, void*) noexcept {
   const int truth = value == nullptr ? 0 : PyObject_IsTrue(value);
   if (truth < 0) return -1;

@@ -28,7 +28,8 @@ extern PyObject* cancelled_error;  // asyncio.CancelledError
 // pending -> done, then runs the callbacks now, while no task runs. Exceptions go to the loop's exception handler, but
 // KeyboardInterrupt and SystemExit to `fatal`. Does nothing if not pending.
 void wake(Waiter* waiter, PyRef& fatal) noexcept;
-// pending -> done; the event loop runs the callbacks: for where a task may be running, which cannot be interrupted by another's step.
+// pending -> done; the event loop runs the callbacks: for where a task may be running, which cannot be interrupted by
+// another's step.
 void wake_soon(Waiter* waiter) noexcept;
 
 }  // namespace pyre::asgi
