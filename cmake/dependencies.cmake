@@ -151,7 +151,7 @@ else()
   message(STATUS "pyre: no mimalloc (PYRE_MIMALLOC=${PYRE_MIMALLOC}): the core allocates with malloc")
 endif()
 
-# --- oneTBB: for src/net/offload only. Optional until that links it; then it is TBB::tbb. -------------------------------
+# --- oneTBB: for src/net/offload only. Optional until that links it; then it is TBB::tbb. ----------------------
 # 2021.8 is the newest that mingw 12 builds.
 # The content is called onetbb: FetchContent would set TBB_DIR for one called TBB, and oneTBB then takes itself for
 # installed.

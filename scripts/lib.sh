@@ -116,7 +116,8 @@ need_apt_source() {
   mv "$target.new" "$target"
 }
 
-# build_release [configure option...] -- [build option...]: configures once, then builds. ninja knows what is out of date.
+# build_release [configure option...] -- [build option...]: configures once, then builds. ninja knows what is out of
+# date.
 build_release() {
   local configure=()
   while [ "${1:---}" != -- ]; do

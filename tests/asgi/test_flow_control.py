@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +88,8 @@ def test_pipelined_answers_that_nobody_reads_are_bounded(server: Server) -> None
             while sent < 15 << 20:
                 sent += wire.socket.send(request)
         time.sleep(0.3)
-        assert server.resident_bytes() - before < 8 << 20
+        # A sanitizer keeps what was freed for a while.
+        limit = 64 << 20 if os.environ.get("PYRE_SANITIZER") else 8 << 20
+        assert server.resident_bytes() - before < limit
         assert sent < 15 << 20, "reading stops when answers pile up"
         assert server.get("/go?bounded").text == "gone"
