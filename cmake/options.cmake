@@ -68,7 +68,8 @@ if(PYRE_SANITIZE)
   add_link_options(-fsanitize=${PYRE_SANITIZE})
   if(PYRE_SANITIZE MATCHES "undefined")
     # UBSan only prints by default; a test must fail.
-    # vptr: it asks the kernel whether memory is readable, through a pipe, and the test that has no descriptor left would fail.
+    # vptr: it asks the kernel whether memory is readable, through a pipe, and the test that has no descriptor left
+    # would fail.
     add_compile_options(-fno-sanitize-recover=undefined -fno-sanitize=vptr)
   endif()
 endif()
