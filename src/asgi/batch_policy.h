@@ -26,4 +26,28 @@ class BatchPolicy {
   std::uint32_t steps_ = 0;
 };
 
+// InLine: how many pipelined requests of one connection may run in a row, so that their answers leave in one write.
+// Each write costs about as much as the Python of a small app; but the other connections wait meanwhile.
+class InLine {
+ public:
+  static constexpr std::uint32_t kMaxRequests = 16;          // Limits::pipelined_heads
+  static constexpr std::chrono::microseconds kMaxTime{100};  // a fifth of a batch
+
+  // A request of another connection, or the first: a new row.
+  void begin(platform::TimePoint now) noexcept {
+    start_ = now;
+    count_ = 1;
+  }
+  // May one more of the same connection run now? Counts it if so.
+  [[nodiscard]] bool admit(platform::TimePoint now) noexcept {
+    if (count_ >= kMaxRequests || now - start_ >= kMaxTime) return false;
+    ++count_;
+    return true;
+  }
+
+ private:
+  platform::TimePoint start_{};
+  std::uint32_t count_ = 0;
+};
+
 }  // namespace pyre::asgi

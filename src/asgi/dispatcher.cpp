@@ -32,11 +32,32 @@ void Dispatcher::push(http::Exchange& exchange) noexcept {
   last_ = &exchange;
 }
 
+void Dispatcher::push_front(http::Exchange& exchange) noexcept {
+  exchange.app_flags |= kQueued | kNextInLine;
+  exchange.app_next = first_;
+  first_ = &exchange;
+  if (last_ == nullptr) last_ = &exchange;
+}
+
+http::Exchange& Dispatcher::pop() noexcept {
+  http::Exchange& exchange = *first_;
+  first_ = exchange.app_next;
+  if (first_ == nullptr) last_ = nullptr;
+  exchange.app_next = nullptr;
+  exchange.app_flags &= static_cast<std::uint8_t>(~kQueued);
+  return exchange;
+}
+
 void Dispatcher::on_request(http::Exchange& exchange) noexcept {
   exchange.app = nullptr;
   exchange.app_flags = kNew;
   ++active_;
-  push(exchange);
+  if (front_is_open_) {
+    front_is_open_ = false;
+    push_front(exchange);
+  } else {
+    push(exchange);
+  }
 }
 
 void Dispatcher::wake_later(http::Exchange& exchange) noexcept {
@@ -57,28 +78,44 @@ bool Dispatcher::run_batch() noexcept {
     refreshed_second_ = net_loop_.wall_second();
     if (!tasks_.refresh()) PyErr_WriteUnraisable(loop_.get());
   }
-  BatchPolicy policy(platform::now());
+  platform::TimePoint now = platform::now();
+  BatchPolicy policy(now);
+  InLine line;
   ++stats_.batches;
-  do {
-    http::Exchange& exchange = *first_;
-    first_ = exchange.app_next;
-    if (first_ == nullptr) last_ = nullptr;
-    exchange.app_next = nullptr;
-    exchange.app_flags &= static_cast<std::uint8_t>(~kQueued);
-    clock_grows_old();
-    if ((exchange.app_flags & kNew) != 0) {
-      exchange.app_flags &= static_cast<std::uint8_t>(~kNew);
-      start_request(exchange);
-    } else if ((exchange.app_flags & kReleased) != 0) {
-      exchange.release();
-    } else if (exchange.app != nullptr) {
-      ++stats_.wakes;
-      wake_waiters(static_cast<HttpCycle*>(exchange.app));
+  bool go_on = true;
+  while (go_on && first_ != nullptr) {
+    http::Exchange& exchange = pop();
+    if ((exchange.app_flags & kNextInLine) != 0) {
+      exchange.app_flags &= static_cast<std::uint8_t>(~kNextInLine);
+      if (!line.admit(now) && first_ != nullptr) {  // the others' turn
+        push(exchange);
+        continue;
+      }
+    } else {
+      line.begin(now);
     }
+    clock_grows_old();
+    front_is_open_ = true;
+    step(exchange);
+    front_is_open_ = false;
     if (PyErr_Occurred() != nullptr) return false;
-  } while (policy.step_done(platform::now()) && first_ != nullptr);
+    now = platform::now();
+    go_on = policy.step_done(now);
+  }
   if (policy.steps() > stats_.largest_batch) stats_.largest_batch = policy.steps();
   return true;
+}
+
+void Dispatcher::step(http::Exchange& exchange) noexcept {
+  if ((exchange.app_flags & kNew) != 0) {
+    exchange.app_flags &= static_cast<std::uint8_t>(~kNew);
+    start_request(exchange);
+  } else if ((exchange.app_flags & kReleased) != 0) {
+    exchange.release();
+  } else if (exchange.app != nullptr) {
+    ++stats_.wakes;
+    wake_waiters(static_cast<HttpCycle*>(exchange.app));
+  }
 }
 
 void Dispatcher::start_request(http::Exchange& exchange) noexcept {

@@ -92,8 +92,11 @@ class Dispatcher final : public http::RequestHandler {
   [[nodiscard]] const DispatcherStats& stats() const noexcept { return stats_; }
 
  private:
-  enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4 };
+  enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4, kNextInLine = 8 };
   void push(http::Exchange& exchange) noexcept;
+  void push_front(http::Exchange& exchange) noexcept;
+  [[nodiscard]] http::Exchange& pop() noexcept;
+  void step(http::Exchange& exchange) noexcept;
   void start_request(http::Exchange& exchange) noexcept;
 
   net::Loop& net_loop_;
@@ -112,6 +115,8 @@ class Dispatcher final : public http::RequestHandler {
   std::int64_t refreshed_second_ = 0;
   unsigned long thread_ = 0;
   bool clock_is_fresh_ = false;
+  bool front_is_open_ =
+      false;  // a request that becomes due now, by the end of the one before it, comes next (InLine, batch_policy.h)
   DispatcherStats stats_;
 };
 

@@ -27,4 +27,20 @@ TEST(BatchPolicy, ASlowFirstStepEndsTheBatch) {
   EXPECT_EQ(policy.steps(), 1U);
 }
 
+TEST(InLine, AdmitsSixteenOfOneConnection) {
+  pyre::asgi::InLine line;
+  line.begin(kStart);
+  for (std::uint32_t request = 2; request <= pyre::asgi::InLine::kMaxRequests; ++request)
+    ASSERT_TRUE(line.admit(kStart)) << request;
+  EXPECT_FALSE(line.admit(kStart));
+  line.begin(kStart);
+  EXPECT_TRUE(line.admit(kStart));
+}
+
+TEST(InLine, ASlowConnectionLetsTheOthersPass) {
+  pyre::asgi::InLine line;
+  line.begin(kStart);
+  EXPECT_FALSE(line.admit(kStart + pyre::asgi::InLine::kMaxTime));
+}
+
 }  // namespace
