@@ -108,7 +108,7 @@ class Engine {
     host_ = std::make_unique<EmbeddedHost>(std::move(*net_loop));
     if (!host_->init(dispatch, std::move(server), on_max_requests.ptr())) {
       py::error_already_set error;
-      host_->close();
+      host_.reset();
       throw error;
     }
     engines().insert(this);
@@ -136,12 +136,12 @@ class Engine {
   }
   void abort() {
     open_host().dispatcher().cancel_all();
+    if (!host_) return;  // closed by what a cancellation ran
     host_->server().abort();
     host_->schedule_tick();
   }
   void close() {
-    if (host_) host_->close();
-    host_.reset();
+    if (host_) EmbeddedHost::dispose(std::move(host_), std::move(log_));
     log_.reset();
   }
   bool idle() const { return !host_ || host_->idle(); }

@@ -160,13 +160,14 @@ void Dispatcher::report_app_error(PyObject* exception, const http::RequestHead& 
   PyRef info = PyRef::steal(Py_BuildValue("{s:s,s:s#,s:s#}", "type", "http", "method", head.method().data(),
                                           static_cast<Py_ssize_t>(head.method().size()), "path", head.path().data(),
                                           static_cast<Py_ssize_t>(head.path().size())));
+  const PyRef on_error = PyRef::borrow(on_error_.get()), app = PyRef::borrow(app_.get());  // it may close the engine
   PyRef result;
-  if (info && on_error_)
-    result = PyRef::steal(PyObject_CallFunctionObjArgs(on_error_.get(), exception, info.get(), nullptr));
+  if (info && on_error)
+    result = PyRef::steal(PyObject_CallFunctionObjArgs(on_error.get(), exception, info.get(), nullptr));
   if (!result) {
-    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(on_error_.get());
+    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(on_error.get());
     restore_exception(PyRef::borrow(exception));
-    PyErr_WriteUnraisable(app_.get());
+    PyErr_WriteUnraisable(app.get());
   }
 }
 

@@ -23,7 +23,11 @@ PyTypeObject callback_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 PyObject* callback_call(PyObject* object, PyObject* const*, size_t, PyObject*) noexcept {
   auto* self = reinterpret_cast<HostCallback*>(object);
   if (self->host == nullptr) Py_RETURN_NONE;
-  return (self->host->*self->method)();
+  EmbeddedHost* host = self->host;
+  host->enter();
+  PyObject* result = (host->*self->method)();
+  host->leave();
+  return result;
 }
 
 PyRef new_callback(EmbeddedHost* host, PyObject* (EmbeddedHost::*method)() noexcept) noexcept {
@@ -74,9 +78,21 @@ bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions 
   return registered_;
 }
 
-void EmbeddedHost::close() noexcept {
-  if (!server_) return;
+void EmbeddedHost::dispose(std::unique_ptr<EmbeddedHost> host, std::unique_ptr<http::AccessLog> log) noexcept {
+  host->log_ = std::move(log);
+  host->disposed_ = true;
+  if (host->depth_ == 0) return;
   PyRef pending = take_exception();
+  host->unregister();
+  if (pending) restore_exception(std::move(pending));
+  static_cast<void>(host.release());  // leave() deletes it
+}
+
+void EmbeddedHost::leave() noexcept {
+  if (--depth_ == 0 && disposed_) delete this;
+}
+
+void EmbeddedHost::unregister() noexcept {
   if (registered_) {
     registered_ = false;
     PyRef removed = PyRef::steal(PyObject_CallMethod(loop_.get(), "remove_reader", "i",
@@ -85,18 +101,28 @@ void EmbeddedHost::close() noexcept {
   }
   disarm(readable_callback_);
   disarm(soon_callback_);
-  dispatcher_.detach_all();
+}
+
+void EmbeddedHost::close() noexcept {
+  if (!server_) return;
+  PyRef pending = take_exception();
+  unregister();
   server_->stop_listening();
-  server_->abort();
+  server_->abort();  // before the requests are detached: a request that is given up on a live connection would begin
+                     // the next
+  dispatcher_.detach_all();
   // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang
   // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
+  if (abandoned_) static_cast<void>(server_.release());  // its connections can never be closed
   server_.reset();
+  resolve_idle_futures();
   DecrefQueue::of_this_thread().drain();
   if (pending) restore_exception(std::move(pending));
 }
 
 void EmbeddedHost::abandon_after_fork() noexcept {
+  abandoned_ = true;
   registered_ = false;
   disarm(readable_callback_);
   disarm(soon_callback_);
@@ -141,7 +167,8 @@ void EmbeddedHost::io_section() noexcept {
 }
 
 PyObject* EmbeddedHost::tick() noexcept {
-  if (in_tick_) Py_RETURN_NONE;  // an app that runs a nested event loop
+  // An app that runs a nested event loop (nest_asyncio) comes here from inside a batch: it is served, or the nested
+  // loop would spin on a readable handle, and wait for ever for an answer of our own.
   in_tick_ = true;
   ++stats_.ticks;
   if (!dispatcher_.has_pending()) io_section();
@@ -173,15 +200,23 @@ void EmbeddedHost::after_tick() noexcept {
     PyRef result = PyRef::steal(PyObject_CallNoArgs(callback.get()));
     if (!result) PyErr_WriteUnraisable(callback.get());
   }
-  if (PyList_GET_SIZE(idle_futures_.get()) > 0 && idle()) {
-    PyRef futures = std::exchange(idle_futures_, PyRef::steal(PyList_New(0)));
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures.get()); ++i) {
-      PyObject* future = PyList_GET_ITEM(futures.get(), i);
-      PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future, names.done));
-      if (done && done.get() == Py_False)
-        done = PyRef::steal(PyObject_CallMethodOneArg(future, names.set_result, Py_None));
-      if (!done) PyErr_WriteUnraisable(future);
-    }
+  if (PyList_GET_SIZE(idle_futures_.get()) > 0 && idle()) resolve_idle_futures();
+}
+
+void EmbeddedHost::resolve_idle_futures() noexcept {
+  const PyRef futures = PyRef::steal(PyList_GetSlice(idle_futures_.get(), 0, PyList_GET_SIZE(idle_futures_.get())));
+  if (!futures || PyList_SetSlice(idle_futures_.get(), 0, PyList_GET_SIZE(futures.get()), nullptr) != 0)
+    return PyErr_Clear();
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures.get()); ++i) {
+    PyObject* future = PyList_GET_ITEM(futures.get(), i);
+    PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future, names.done));
+    if (done && done.get() == Py_False)
+      done = PyRef::steal(PyObject_CallMethodOneArg(future, names.set_result, Py_None));
+    if (done) continue;
+    if (server_)
+      PyErr_WriteUnraisable(future);
+    else
+      PyErr_Clear();  // the event loop is closed, and nobody waits
   }
 }
 

@@ -18,6 +18,7 @@
 
 #include "asgi/dispatcher.h"
 #include "asgi/python_api.h"
+#include "http/access_log.h"
 #include "http/server.h"
 #include "net/loop.h"
 
@@ -39,8 +40,10 @@ class EmbeddedHost final : public DispatcherHost {
   // False with an exception set. Registers with the event loop.
   [[nodiscard]] bool init(const Dispatcher::Options& options, http::ServerOptions server_options,
                           PyObject* on_max_requests) noexcept;
-  // Unregisters; cuts everything that is left. The destructor does it, too.
-  void close() noexcept;
+  // Unregisters; cuts everything that is left; deletes the host. What a tick runs (a handler, a callback) may call it:
+  // then all but the first happens when the tick is over, since the tick is still reading what would be cut. The log
+  // that the server writes to goes with it.
+  static void dispose(std::unique_ptr<EmbeddedHost> host, std::unique_ptr<http::AccessLog> log) noexcept;
 
   [[nodiscard]] net::Loop& net_loop() noexcept { return *net_loop_; }
   [[nodiscard]] http::Server& server() noexcept { return *server_; }
@@ -54,6 +57,9 @@ class EmbeddedHost final : public DispatcherHost {
   void on_max_requests() noexcept override { max_requests_reached_ = true; }
   void abandon_after_fork() noexcept;
 
+  // Around each of the next two.
+  void enter() noexcept { ++depth_; }
+  void leave() noexcept;
   // The callables' entry points. A new reference to None, or null with an exception set.
   PyObject* on_readable() noexcept;
   PyObject* on_soon() noexcept;
@@ -62,7 +68,11 @@ class EmbeddedHost final : public DispatcherHost {
   void io_section() noexcept;
   PyObject* tick() noexcept;
   void after_tick() noexcept;
+  void resolve_idle_futures() noexcept;
+  void unregister() noexcept;
+  void close() noexcept;
 
+  std::unique_ptr<http::AccessLog> log_;  // only once it is disposed of
   std::unique_ptr<net::Loop> net_loop_;
   Dispatcher dispatcher_;
   std::unique_ptr<http::Server> server_;
@@ -73,6 +83,9 @@ class EmbeddedHost final : public DispatcherHost {
   PyRef max_requests_callback_;
   PyRef idle_futures_;  // list
   platform::TimePoint contended_until_{};
+  std::uint32_t depth_ = 0;  // entries that are under way: more than one with a nested event loop
+  bool disposed_ = false;
+  bool abandoned_ = false;  // we are in a fork()ed child
   bool in_tick_ = false;
   bool scheduled_ = false;
   bool registered_ = false;

@@ -274,27 +274,25 @@ void finish(HttpCycle* self) noexcept {
   if (self->finished) return;
   self->finished = true;
   PyRef exception = take_exception();
-  http::Exchange* exchange = std::exchange(self->exchange, nullptr);
-  if (exchange != nullptr && self->dispatcher != nullptr) {
-    Dispatcher& dispatcher = *self->dispatcher;
+  if (http::Exchange* exchange = self->exchange; exchange != nullptr && self->dispatcher != nullptr) {
     if (exception) {
       const bool expected = exchange->dead() && tells_of_disconnect(exception.get());
-      if (!expected) dispatcher.report_app_error(exception.get(), exchange->request());
+      if (!expected) self->dispatcher->report_app_error(exception.get(), exchange->request());
     } else if (!exchange->complete() && !exchange->dead() && !self->aborted) {
       PyErr_SetString(PyExc_RuntimeError, exchange->started() ? "the ASGI app returned without completing its response"
                                                               : "the ASGI app returned without starting a response");
       PyRef error = take_exception();
-      dispatcher.report_app_error(error.get(), exchange->request());
+      self->dispatcher->report_app_error(error.get(), exchange->request());
     }
+  }
+  // Only now: whoever was told of the error may have closed the engine, which detaches us.
+  if (http::Exchange* exchange = std::exchange(self->exchange, nullptr);
+      exchange != nullptr && self->dispatcher != nullptr) {
     exchange->app = nullptr;
-    if (self->dispatcher == nullptr) {  // whoever was told of the error closed the engine
-      exchange->release();
-    } else {
-      if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
-      dispatcher.release(*exchange);
-      dispatcher
-          .note_work();  // outside of a tick nobody else would write the answer, or see that all requests are over
-    }
+    if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
+    self->dispatcher->release(*exchange);
+    // Outside of a tick nobody else would write the answer, or see that all requests are over.
+    self->dispatcher->note_work();
   }
   unlink(self);
   self->dispatcher = nullptr;

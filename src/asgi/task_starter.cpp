@@ -18,8 +18,15 @@ struct Capture {
   vectorcallfunc vectorcall;
   PyObject* step;
 };
-// Stands in for WeakSet.add likewise: the task is entered afterwards, by register_task().
-PyObject* ignore_add(PyObject*, PyObject*) noexcept { Py_RETURN_NONE; }
+PyObject* registry = nullptr;  // asyncio's WeakSet of all tasks
+unsigned long constructing_thread = 0;
+
+// Stands in for WeakSet.add likewise: the task is entered afterwards, by register_task(). The set is everybody's:
+// another thread's event loop may make a task while the constructor lets the GIL go.
+PyObject* ignore_add(PyObject*, PyObject* task) noexcept {
+  if (PyThread_get_thread_ident() == constructing_thread) Py_RETURN_NONE;
+  return PyObject_CallMethod(reinterpret_cast<PyObject*>(Py_TYPE(registry)), "add", "OO", registry, task);
+}
 PyMethodDef ignore_add_method = {"add", ignore_add, METH_O, nullptr};
 PyObject* ignore_add_function = nullptr;
 
@@ -75,6 +82,7 @@ bool TaskStarter::init(PyObject* loop) noexcept {
     PyRef all =
         PyRef::steal(PyObject_GetAttrString(PyRef::steal(PyImport_ImportModule("asyncio.tasks")).get(), "_all_tasks"));
     if (all) {
+      Py_XSETREF(registry, Py_NewRef(all.get()));
       registry_dict_ = PyRef::steal(PyObject_GenericGetDict(all.get(), nullptr));
       registry_data_ = PyRef::steal(PyObject_GetAttrString(all.get(), "data"));
       registry_remove_ = PyRef::steal(PyObject_GetAttrString(all.get(), "_remove"));
@@ -103,12 +111,16 @@ bool TaskStarter::refresh() noexcept {
 }
 
 PyRef TaskStarter::start_plain(HttpCycle* cycle, PyObject* context) noexcept {
-  PyRef coroutine = PyRef::steal(PyObject_CallOneArg(await_helper_.get(), reinterpret_cast<PyObject*>(cycle)));
   PyRef method = PyRef::steal(PyObject_GetAttr(loop_.get(), names.create_task));
-  if (!coroutine || !method) return {};
-  static PyObject* keywords = PyTuple_Pack(1, names.context);
-  PyObject* arguments[2] = {coroutine.get(), context};
-  return PyRef::steal(PyObject_Vectorcall(method.get(), arguments, 1, keywords));
+  if (!method) return {};
+  PyRef coroutine = PyRef::steal(PyObject_CallOneArg(await_helper_.get(), reinterpret_cast<PyObject*>(cycle)));
+  // Entered, not given as `context`: a task factory of the old kind takes no such argument.
+  if (!coroutine || PyContext_Enter(context) != 0) return {};
+  PyRef task = PyRef::steal(PyObject_CallOneArg(method.get(), coroutine.get()));
+  PyRef failed = task ? PyRef() : take_exception();
+  if (PyContext_Exit(context) != 0) PyErr_Clear();
+  if (failed) restore_exception(std::move(failed));
+  return task;
 }
 
 PyRef TaskStarter::construct_captured(HttpCycle* cycle, PyRef& step) noexcept {
@@ -117,8 +129,13 @@ PyRef TaskStarter::construct_captured(HttpCycle* cycle, PyRef& step) noexcept {
   // Somebody else may have put a call_soon on the instance (instrumentation): it comes back afterwards.
   PyRef before = PyRef::borrow(PyDict_GetItemWithError(loop_dict_.get(), names.call_soon));
   if (PyDict_SetItem(loop_dict_.get(), names.call_soon, reinterpret_cast<PyObject*>(capture)) != 0) return {};
+  constructing_thread = PyThread_get_thread_ident();
   if (registry_dict_ && PyDict_SetItem(registry_dict_.get(), names.add, ignore_add_function) != 0) PyErr_Clear();
+  // Making the task may start the garbage collector, and a finalizer that uses the event loop (redis-py's connections
+  // close their transports in one) would give its callback to us. It starts with the next object instead.
+  const int collecting = PyGC_Disable();
   PyRef task = PyRef::steal(PyObject_Call(task_type_.get(), arguments.get(), keywords_.get()));
+  if (collecting != 0) PyGC_Enable();
   PyRef failed = task ? PyRef() : take_exception();
   if (registry_dict_ && PyDict_DelItem(registry_dict_.get(), names.add) != 0) PyErr_Clear();
   const int restored = before ? PyDict_SetItem(loop_dict_.get(), names.call_soon, before.get())
@@ -175,7 +192,9 @@ bool TaskStarter::start(HttpCycle* cycle) noexcept {
       task = start_captured(cycle, context.get());
     }
   }
+  // The context holds what the app has set in it: not until the next request comes.
   if (!task) return false;
+  if (!plain_ && PyDict_SetItem(keywords_.get(), names.context, Py_None) != 0) PyErr_Clear();
   if (!cycle->finished) cycle->task = task.release();
   return true;
 }

@@ -12,6 +12,13 @@ namespace pyre::http {
 
 using platform::TimePoint;
 
+namespace {
+
+// What a client that connected just before the end has for its first request: a few round trips across an ocean.
+constexpr Timeouts::ms kDrainGrace{1000};
+
+}  // namespace
+
 Connection::Connection(ServerCore& core, SharedInfo& info) noexcept
     : core_(core), stream_(core.loop, *this), parser_(core.options.limits), info_(&info) {}
 
@@ -216,6 +223,12 @@ void Connection::drain() noexcept {
   if (state_.ending()) return;
   state_.make_last();
   if (front_ == nullptr && waiting_first_ == nullptr && refused_ == nullptr) {
+    if (state_.reading() == Reading::idle && !served_) {
+      // Accepted a moment ago: its first request may be on its way, and nothing has told the client that we end.
+      settle();
+      read_deadline_ = std::min(read_deadline_, core_.loop.now() + kDrainGrace);
+      return arm_clock();
+    }
     if (state_.reading() == Reading::idle && stream_.output().empty())
       close_stream(false);
     else if (state_.reading() != Reading::head)  // a request that is arriving is still answered

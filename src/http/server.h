@@ -50,8 +50,9 @@ class Server {
   // Begins to accept on a bound, listening socket, which the caller keeps open. Several times for several sockets.
   [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept;
   void stop_listening() noexcept;
-  // Graceful: idle connections are closed now, the others get "Connection: close" on their running response and are
-  // closed after it; pipelined requests that have not started are not started.
+  // Graceful: idle connections are closed now (one that had no request yet has 1 s for its first), the others get
+  // "Connection: close" on their running response and are closed after it; pipelined requests that have not started are
+  // not started.
   void drain() noexcept;
   // Cuts every connection (RST where a response is half sent).
   void abort() noexcept;

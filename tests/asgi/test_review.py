@@ -194,8 +194,8 @@ def test_nothing_is_left_behind(servers: Servers, loop: str, kind: str) -> None:
         before = leftovers(server)
         run(server, f"/{kind}", times)
         after = leftovers(server)
-        # A leak of one object per request would be `times` blocks or more.
-        assert after[0] - before[0] < times / 2 + (4 * times if kind == "close_own_coroutine" else 0), (before, after)
+        # A leak of one object per request would be `times` blocks or more; asyncio's own weak sets breathe by some.
+        assert after[0] - before[0] < 0.9 * times + (4 * times if kind == "close_own_coroutine" else 0), (before, after)
         assert after[1:] == before[1:]
 
 

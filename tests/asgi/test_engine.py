@@ -1,0 +1,307 @@
+"""The engine itself, in a process of its own: what ends it, and what is true of the event loop that hosts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from serving import HANG_GUARD, NEVER
+
+PRELUDE = """
+import asyncio, gc, os, socket, sys, threading, weakref
+from pyre._core import Engine
+
+errors = []
+
+async def ask(port, path="/", head=True):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    except ConnectionError as error:
+        return type(error).__name__.encode()
+    finally:
+        writer.close()
+
+def make(app, **options):
+    options.setdefault("on_error", lambda error, info: errors.append(error))
+    engine = Engine(app, asyncio.get_running_loop(), options)
+    listener = socket.create_server(("127.0.0.1", 0))
+    engine.listen(listener.fileno())
+    return engine, listener, listener.getsockname()[1]
+
+async def answer(send, data=b"ok"):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": data})
+"""
+
+
+def run(code: str, loop: str = "asyncio") -> str:
+    """Runs `async def main()` of the code; its output."""
+    runner = f"import {loop}\nwith asyncio.Runner(loop_factory={loop}.new_event_loop) as runner: runner.run(main())\n"
+    source = PRELUDE + textwrap.dedent(code) + runner + "print('end')\n"
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", source], capture_output=True, text=True, timeout=HANG_GUARD * 2
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    for text in NEVER:
+        assert text not in output, output
+    assert done.stdout.endswith("end\n"), output
+    return done.stdout
+
+
+PLACES = {
+    "the first step": "engine.close(); await answer(send)",
+    "a later step": "await asyncio.sleep(0.01); engine.close(); await answer(send)",
+    "an iteration of headers": "await start_with(Closing())",
+    "a later iteration of headers": "await asyncio.sleep(0.01); await start_with(Closing())",
+    "the report of an error": "raise ValueError('close')",
+    "the report of a later error": "await asyncio.sleep(0.01); raise ValueError('close')",
+    "a step after a receive": "await receive(); await waking(receive); engine.close(); await answer(send)",
+    "abort": "engine.abort(); engine.close()",
+    "the end of a context": "held.append(Closing()); held.clear(); await answer(send)",
+}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_engine_may_be_closed_from(place: str, loop: str) -> None:
+    run(
+        f"""
+        async def main():
+            held = []
+
+            class Closing:
+                def __iter__(self):
+                    engine.close()
+                    return iter([(b"x-a", b"b")])
+
+                def __del__(self):
+                    engine.close()
+
+            async def waking(receive):
+                asyncio.get_running_loop().call_soon(others[0].cancel)
+                await receive()
+
+            async def app(scope, receive, send):
+                if scope["path"] == "/wait":
+                    await receive()
+                    try:
+                        await receive()
+                    finally:
+                        held.append("told")
+                async def start_with(headers):
+                    await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+                    await send({{"type": "http.response.body", "body": b"ok"}})
+                try:
+                    {PLACES[place]}
+                except RuntimeError as error:
+                    assert "already completed" in str(error), error
+
+            def on_error(error, info):
+                if "close" in str(error):
+                    engine.close()
+
+            engine, listener, port = make(app, on_error=on_error)
+            idle = engine.wait_idle()
+            waiting = asyncio.create_task(ask(port, "/wait"))
+            await asyncio.sleep(0.05)
+            others = [asyncio.create_task(ask(port)) for _ in range(3)]
+            if "receive" in "{place}":
+                await asyncio.sleep(0.05)
+            await asyncio.wait(others)
+            engine.close()
+            await waiting
+            await asyncio.wait_for(idle, 20)
+            assert engine.idle and engine.active_requests == 0
+        """,
+        loop,
+    )
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_engine_is_idle_when_its_last_background_task_ends(loop: str) -> None:
+    run(
+        """
+        async def main():
+            async def app(scope, receive, send):
+                await answer(send)
+                await asyncio.sleep(0.2)
+
+            engine, listener, port = make(app)
+            assert b"200 OK" in await ask(port)
+            engine.stop_listening()
+            engine.drain()
+            await asyncio.wait_for(engine.wait_idle(), 20)
+            engine.close()
+        """,
+        loop,
+    )
+
+
+def test_a_task_factory_of_the_old_kind() -> None:
+    run(
+        """
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
+
+            async def app(scope, receive, send):
+                await answer(send)
+
+            engine, listener, port = make(app)
+            assert b"200 OK" in await asyncio.wait_for(ask(port), 20), errors
+            engine.close()
+        """
+    )
+
+
+def test_a_finalizer_may_use_the_event_loop_while_a_request_is_started() -> None:
+    """redis-py's connections close their transports when they are collected."""
+    run(
+        """
+        async def main():
+            loop = asyncio.get_running_loop()
+            made, called = [], []
+
+            class Client:
+                def __init__(self):
+                    self.cycle = self
+                    made.append(None)
+
+                def __del__(self):
+                    loop.call_soon(called.append, None)
+
+            async def app(scope, receive, send):
+                Client()
+                await answer(send)
+
+            gc.set_threshold(3)  # now at nearly every allocation
+            engine, listener, port = make(app)
+            for _ in range(50):
+                assert b"200 OK" in await ask(port), errors
+            gc.set_threshold(700)
+            gc.collect()
+            await asyncio.sleep(0.01)
+            assert len(called) == len(made) == 50, (len(called), len(made))
+            engine.close()
+        """
+    )
+
+
+def test_what_an_app_sets_in_its_context_lives_as_long_as_its_request() -> None:
+    run(
+        """
+        import contextvars
+        variable = contextvars.ContextVar("variable")
+
+        class Session:
+            pass
+
+        async def main():
+            sessions = weakref.WeakSet()
+
+            async def app(scope, receive, send):
+                session = Session()
+                sessions.add(session)
+                variable.set(session)
+                await answer(send)
+
+            engine, listener, port = make(app)
+            assert b"200 OK" in await ask(port)
+            await asyncio.sleep(0.01)
+            assert len(sessions) == 0
+            engine.close()
+        """
+    )
+
+
+def test_tasks_of_another_threads_loop_are_known_to_asyncio() -> None:
+    """Two loops make tasks at the same time: asyncio.all_tasks() must know each of them."""
+    run(
+        """
+        async def main():
+            missing = []
+            stop = threading.Event()
+
+            async def elsewhere():
+                while not stop.is_set():
+                    task = asyncio.create_task(asyncio.sleep(0))
+                    if task not in asyncio.all_tasks():
+                        missing.append(task)
+                    await task
+
+            sys.setswitchinterval(1e-6)
+            thread = threading.Thread(target=lambda: asyncio.run(elsewhere()))
+
+            async def app(scope, receive, send):
+                await answer(send)
+
+            engine, listener, port = make(app)
+            thread.start()
+            for _ in range(300):
+                assert b"200 OK" in await ask(port)
+            stop.set()
+            thread.join()
+            assert not missing, len(missing)
+            engine.close()
+        """
+    )
+
+
+def test_a_nested_event_loop_inside_a_handler_is_served() -> None:
+    """What nest_asyncio does: the handler runs the event loop until another request to the same server is answered."""
+    run(
+        """
+        async def main():
+            loop = asyncio.get_running_loop()
+            inner = []
+
+            async def app(scope, receive, send):
+                if scope["path"] == "/outer":
+                    await asyncio.sleep(0)
+                    task = asyncio.current_task()
+                    asyncio.tasks._leave_task(loop, task)
+                    nested = loop.create_task(ask(port, "/inner"))
+                    while not nested.done():
+                        loop._run_once()
+                    asyncio.tasks._enter_task(loop, task)
+                    inner.append(nested.result())
+                else:
+                    await asyncio.sleep(0.01)
+                await answer(send)
+
+            engine, listener, port = make(app)
+            assert b"200 OK" in await asyncio.wait_for(ask(port, "/outer"), 20), errors
+            assert b"200 OK" in inner[0]
+            engine.close()
+        """
+    )
+
+
+def test_a_child_process_may_close_the_engine_it_inherited() -> None:
+    run(
+        """
+        async def main():
+            async def app(scope, receive, send):
+                await receive()
+                await answer(send)
+                await receive()
+
+            engine, listener, port = make(app)
+            waiting = asyncio.create_task(ask(port))
+            await asyncio.sleep(0.05)
+            child = os.fork()
+            if child == 0:
+                engine.abort()
+                engine.close()
+                os._exit(7)
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 7
+            assert b"200 OK" in await waiting
+            engine.close()
+        """
+    )
