@@ -137,6 +137,9 @@ bool raise_outcome(http::Outcome outcome, const char* event) noexcept {
     case http::Outcome::no_memory:
       PyErr_NoMemory();
       break;
+    case http::Outcome::no_upgrade:
+      PyErr_SetString(PyExc_RuntimeError, "the request does not ask for another protocol");
+      break;
   }
   return false;
 }

@@ -63,6 +63,7 @@ void Connection::complete(Exchange& exchange) noexcept {
   if (kept_ == nullptr) core_.loop.cancel(work_);  // it was for the head, most of the time
   state_.response_ended();
   front_ = nullptr;
+  if (exchange.request_.upgrade) upgrade_awaited_ = false;  // it was answered as any other
   if (reading_body_ == &exchange) {
     reading_body_ = nullptr;
     exchange.clear_body();
@@ -248,26 +249,29 @@ void Connection::abort() noexcept {
   die(true);
 }
 
-void Connection::switch_protocol(ProtocolSession& session) noexcept {
-  if (front_ != nullptr) {
-    Exchange& exchange = *front_;
-    exchange.complete_ = true;
-    exchange.connection_ = nullptr;
-    front_ = nullptr;
-    --core_.stats.requests_active;
-    core_.log(exchange);
-    exchange.drop(Exchange::Holder::connection);
-  }
-  std::byte* leftover = kept_;
+Outcome Connection::switch_protocol(Exchange& exchange, std::string_view head, ProtocolSession& session) noexcept {
+  if (!exchange.request_.upgrade || !exchange.body_complete_) return Outcome::no_upgrade;
+  if (!emit(nullptr, head, {}, {}, {})) return out_of_memory();
+  assert(front_ == &exchange && waiting_first_ == nullptr);  // nothing behind an upgrade is parsed
+  exchange.status_ = 101;
+  exchange.complete_ = true;
+  exchange.connection_ = nullptr;
+  --core_.stats.requests_active;
+  core_.log(exchange);
+  front_ = nullptr;
+  exchange.drop(Exchange::Holder::connection);
+  core_.loop.cancel(work_);
+  core_.loop.timers().clear(clock_);
+  std::byte* const leftover = kept_;
   const std::span<const std::byte> bytes(kept_ + kept_at_, kept_size_ - kept_at_);
   kept_ = nullptr;
   kept_at_ = kept_size_ = 0;
-  drop_waiting();
-  core_.loop.cancel(work_);
-  core_.loop.timers().clear(clock_);
+  stream_.request_flush();
   session_ = &session;
   session.taken_over(stream_, bytes);
   platform::deallocate(leftover);
+  if (core_.draining) session.drain();
+  return Outcome::ok;
 }
 
 void Connection::on_error(platform::Result result) noexcept {

@@ -34,10 +34,6 @@ class Connection final : private net::StreamEvents {
   void drain() noexcept;  // Server::drain() for this one
   void abort() noexcept;  // RST, and the application is told
 
-  // Hands the stream to another protocol, between two requests or for the front exchange, which is over then. Not used
-  // yet.
-  void switch_protocol(ProtocolSession& session) noexcept;
-
   // ---- what exchanges call; each only while exchange.connection_ is this
   void want_body(Exchange& exchange) noexcept;
   void body_was_read(Exchange& exchange) noexcept;
@@ -48,6 +44,7 @@ class Connection final : private net::StreamEvents {
   Outcome end_trailers(Exchange& exchange) noexcept;
   Outcome send_informational(Exchange& exchange, std::uint16_t status, std::string_view fields) noexcept;
   void fail(Exchange& exchange, std::uint16_t status) noexcept;
+  Outcome switch_protocol(Exchange& exchange, std::string_view head, ProtocolSession& session) noexcept;
   [[nodiscard]] bool output_is_full() const noexcept;
 
  private:
@@ -143,11 +140,12 @@ class Connection final : private net::StreamEvents {
   Wait wait_ = Wait::nobody;
   bool peer_ended_ = false;
   bool end_handled_ = false;
-  bool body_paused_ = false;    // the front's body is above high water, and not yet below low water
-  bool body_to_tell_ = false;   // the front's body grew in this event
-  bool served_ = false;         // a request's head was complete
-  bool closing_ = false;        // the front's response said "Connection: close", or ends with the connection
-  bool dropped_input_ = false;  // bytes of the peer's were not looked at: closing now would reset the connection
+  bool body_paused_ = false;      // the front's body is above high water, and not yet below low water
+  bool body_to_tell_ = false;     // the front's body grew in this event
+  bool served_ = false;           // a request's head was complete
+  bool closing_ = false;          // the front's response said "Connection: close", or ends with the connection
+  bool upgrade_awaited_ = false;  // a request may still switch protocols: what follows it may not be HTTP
+  bool dropped_input_ = false;    // bytes of the peer's were not looked at: closing now would reset the connection
   std::uint16_t waiting_count_ = 0;
   std::uint32_t waiting_bytes_ = 0;
   Exchange* parsing_ = nullptr;       // its head is being read

@@ -48,7 +48,7 @@ bool Connection::may_parse(bool input_is_empty) const noexcept {
   const Limits& limits = core_.options.limits;
   switch (state_.reading()) {
     case Reading::idle:
-      return waiting_count_ < limits.pipelined_heads && waiting_bytes_ < limits.pipelined_bytes;
+      return !upgrade_awaited_ && waiting_count_ < limits.pipelined_heads && waiting_bytes_ < limits.pipelined_bytes;
     case Reading::head:
     case Reading::drain:
       return true;
@@ -126,6 +126,7 @@ void Connection::on_head() noexcept {
   if (!options.trusted_proxies.empty())
     apply_forwarded(exchange.request_, info_->peer, options.trusted_proxies, exchange.forwarded_);
   if (!exchange.request_.keep_alive || core_.draining) state_.make_last();
+  upgrade_awaited_ = exchange.request_.upgrade;
 
   const bool has_body = exchange.request_.has_body();
   exchange.body_complete_ = !has_body;
@@ -306,7 +307,8 @@ bool Connection::wants_to_read() noexcept {
   if (peer_ended_) return false;
   switch (state_.reading()) {
     case Reading::idle:
-      return kept_ == nullptr && may_parse(false);
+      // Behind an upgrade one buffer is read and kept: reading shows a reset.
+      return kept_ == nullptr && (upgrade_awaited_ || may_parse(false));
     case Reading::head:
     case Reading::drain:
       return kept_ == nullptr;

@@ -75,6 +75,13 @@ Outcome Exchange::end_trailers() noexcept {
   return connection_->end_trailers(*this);
 }
 
+Outcome Exchange::switch_protocol(std::string_view head, ProtocolSession& session) noexcept {
+  const Outcome outcome = writable();
+  if (outcome != Outcome::ok) return outcome;
+  if (started_) return Outcome::already_started;
+  return connection_->switch_protocol(*this, head, session);
+}
+
 Outcome Exchange::send_informational(std::uint16_t status, std::string_view fields) noexcept {
   if (const Outcome outcome = writable(); outcome != Outcome::ok) return outcome;
   if (started_) return Outcome::already_started;

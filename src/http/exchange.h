@@ -21,6 +21,7 @@
 namespace pyre::http {
 
 class Connection;
+class ProtocolSession;
 struct ServerCore;
 
 // What an app can know about the connection; lives as long as any of its exchanges.
@@ -51,7 +52,8 @@ enum class Outcome : std::uint8_t {
                    // above 999)
   already_started,
   already_complete,
-  no_memory,  // the connection is cut
+  no_memory,   // the connection is cut
+  no_upgrade,  // switch_protocol() for a request that did not ask for it, or whose body is not complete
 };
 
 class Exchange {
@@ -90,6 +92,10 @@ class Exchange {
   // 103 and the like, before the start. `fields` are complete "name: value\r\n" lines that were checked by a
   // ResponseHead. Not sent to HTTP/1.0.
   Outcome send_informational(std::uint16_t status, std::string_view fields) noexcept;
+  // Instead of start(), for a request with `upgrade` and a complete body: sends `head` (a whole 101 response) and gives
+  // the connection's stream to `session`, with what was received behind the request: none of it is taken for HTTP
+  // before this request is answered. Completes the exchange.
+  Outcome switch_protocol(std::string_view head, ProtocolSession& session) noexcept;
   // Before the start: a plain-text answer of the server's own, e.g. 500 or 503. After it: the connection is cut (RST),
   // so that the client can tell. Completes the exchange in both cases.
   void fail(std::uint16_t status) noexcept;
