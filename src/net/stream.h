@@ -24,8 +24,8 @@ class StreamEvents {
   // delivered).
   virtual void on_end() noexcept = 0;
   virtual void on_error(platform::Result result) noexcept = 0;  // dead: at most once; nothing but on_closed follows
-  // Bytes left for the kernel since the last call (once per completed send op, so every <= 256 KiB); the output queue
-  // may be empty now. Not called for each partial progress: for a write time-out compare progress().
+  // Bytes left for the kernel since the last call (once per completed send op, so every <= kMaxSendBytes); the output
+  // queue may be empty now. Not called for each partial progress: for a write time-out compare progress().
   virtual void on_sent() noexcept = 0;
   virtual void on_closed() noexcept = 0;  // last call ever; the stream may be destroyed from inside it
 
@@ -56,7 +56,9 @@ struct StreamSend : platform::SendOp {
 
 class Stream : private FlushLink, private StreamRecv, private StreamSend, private StreamClose {
  public:
-  static constexpr std::uint64_t kMaxSendBytes = 256 * 1024;     // one send op; SendOp::progress shows its steps
+  // One send op; SendOp::progress shows its steps. Twice the HTTP layer's high-water mark: what a producer queues
+  // before it waits, with its framing, must fit, or each round ends with a small packet for the rest.
+  static constexpr std::uint64_t kMaxSendBytes = 512 * 1024;
   static constexpr std::size_t kMaxPieces = SendFrame::kPieces;  // iovecs in one gathered send (kept in the loop, not
                                                                  // in the stream: an idle stream must be small)
   Stream(Loop& loop, StreamEvents& events) noexcept;
