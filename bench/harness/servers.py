@@ -94,6 +94,10 @@ def _bare(port: int, options: Options, work: Path) -> list[str]:
     return [str(build_tool("bare/bare_epoll.cpp")), str(port)]
 
 
+def _bare_stream(port: int, options: Options, work: Path) -> list[str]:
+    return [str(build_tool("bare/bare_stream.cpp")), str(port)]
+
+
 NGINX_CONF = """\
 worker_processes 1;
 daemon off;
@@ -152,6 +156,7 @@ SERVERS: dict[str, Server] = {
         Server("hypercorn", _hypercorn, _has_module("hypercorn")),
         Server("nginx", _nginx, lambda: _nginx_path() is not None, runs_apps=False),
         Server("bare", _bare, lambda: shutil.which("g++") is not None, runs_apps=False),
+        Server("bare_stream", _bare_stream, lambda: shutil.which("g++") is not None, runs_apps=False),
     )
 }
 

@@ -54,7 +54,7 @@ SCENARIOS = (
     Scenario(
         "stream",
         "50 MB streamed in 64 KiB chunks",
-        cases("pyre uvicorn granian", Options("stream:app")),
+        cases("pyre uvicorn granian bare_stream", Options("stream:app")),
         _stream,
         METRICS,
         (Goal("cpu_ms", 0.6, "uvicorn"),),

@@ -79,12 +79,15 @@ bool parse_host(std::string_view host, bool want_ipv6, Endpoint& out) noexcept {
 std::string_view Endpoint::host_text(std::array<char, 64>& buffer) const noexcept {
   if (family == Family::ipv4) {
     // By hand: this runs once per connection, and inet_ntop goes through sprintf.
-    char* out = buffer.data();
+    std::size_t size = 0;
     for (std::size_t i = 0; i < 4; ++i) {
-      if (i != 0) *out++ = '.';
-      out = std::to_chars(out, buffer.data() + buffer.size(), static_cast<unsigned>(address[i])).ptr;
+      const unsigned part = address[i];
+      if (i != 0) buffer[size++] = '.';
+      if (part >= 100) buffer[size++] = static_cast<char>('0' + part / 100);
+      if (part >= 10) buffer[size++] = static_cast<char>('0' + part / 10 % 10);
+      buffer[size++] = static_cast<char>('0' + part % 10);
     }
-    return {buffer.data(), static_cast<std::size_t>(out - buffer.data())};
+    return {buffer.data(), size};
   }
   if (family != Family::ipv6) return {};
   if (::inet_ntop(AF_INET6, address.data(), buffer.data(), INET6_ADDRSTRLEN) == nullptr) return {};
