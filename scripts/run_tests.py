@@ -192,6 +192,7 @@ def sanitizer_steps(preset: str, runtimes: list[str], variable: str, options: st
         "LSAN_OPTIONS": "exitcode=0:print_suppressions=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYRE_SANITIZER": preset,
+        "PYRE_DEBUG_SLOW_CALLBACKS": "0",  # everything is slow, and tests read stderr
         **sanitized_python(runtimes),
     }
     tests = pytest_step(name, PYTHON, f"build/{preset}/python", ["-m", "not heavy", "-o", "timeout=600", *extra], env)

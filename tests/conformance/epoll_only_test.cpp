@@ -421,14 +421,20 @@ TEST_F(EpollOnly, a_request_costs_one_event_and_one_poll) {
 }
 
 #ifndef NDEBUG
-TEST_F(EpollOnly, debug_builds_count_slow_callbacks) {
+TEST_F(EpollOnly, debug_builds_count_and_name_slow_callbacks) {
   Connection c = connect();
   TestRecv recv;
   recv.then = [] { std::this_thread::sleep_for(std::chrono::milliseconds(3)); };
   reactor().recv(*c.socket, recv);
   c.client->write("x");
-  ASSERT_TRUE(until([&] { return recv.done(); }));
+  testing::internal::CaptureStderr();
+  const bool done = until([&] { return recv.done(); });
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(done);
   EXPECT_GE(reactor().stats().slow_callbacks, 1U);
+  if (std::getenv("PYRE_DEBUG_SLOW_CALLBACKS") == nullptr) {
+    EXPECT_NE(said.find("a reactor callback ("), std::string::npos) << said;
+  }
   close(*c.socket);
 }
 #endif

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <string_view>
 
 #include "platform/clock.h"
 #include "platform/error.h"
@@ -61,7 +62,8 @@ EpollReactor::EpollReactor(BufferSource& buffers, const ReactorOptions& options)
     : buffers_(buffers), options_(options) {
   work_.make_empty();
 #ifndef NDEBUG
-  log_slow_callbacks_ = std::getenv("PYRE_DEBUG_SLOW_CALLBACKS") != nullptr;
+  const char* const setting = std::getenv("PYRE_DEBUG_SLOW_CALLBACKS");
+  log_slow_callbacks_ = setting == nullptr || std::string_view(setting) != "0";
 #endif
 }
 
