@@ -234,13 +234,12 @@ void Connection::drain() noexcept {
       close_stream(false);
     else if (state_.reading() != Reading::head)  // a request that is arriving is still answered
       finish();
-  } else {
+  } else if (front_ == nullptr) {
+    finish();
+  } else if (state_.reading() != Reading::body || reading_body_ != front_) {
     drop_waiting();
-    if (front_ == nullptr)
-      finish();
-    else if (state_.reading() != Reading::body || reading_body_ == nullptr)
-      state_.stop_reading();
-  }
+    state_.stop_reading();
+  }  // else its body is still read to the end; nothing waits behind it, and what is kept is part of it
   settle();
 }
 

@@ -110,6 +110,46 @@ TEST(Server, drain_answers_the_first_request_of_a_connection_that_was_just_accep
   EXPECT_TRUE(fresh.saw_end());
 }
 
+TEST(Server, drain_keeps_the_part_of_an_upload_that_waits_for_a_slow_app) {
+  for (const bool chunked : {false, true}) {
+    SimServer server;
+    server.app.on_event = [](Exchange&, Event) {};
+    std::string body;
+    for (int i = 0; body.size() < 300'000; ++i) body += std::to_string(i) + ",";
+    Peer& peer = server.connect();
+    if (chunked) {
+      peer.write("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+      for (std::size_t at = 0; at < body.size(); at += 5000) {
+        const std::string piece = body.substr(at, 5000);
+        char size[16];
+        std::snprintf(size, sizeof size, "%zx\r\n", piece.size());
+        peer.write(size + piece + "\r\n");
+      }
+      peer.write("0\r\n\r\n");
+    } else {
+      peer.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    }
+    server.run();
+    server.server().stop_listening();
+    server.server().drain();
+    server.run();
+    Exchange& exchange = *server.app.any();
+    std::string got;
+    for (int i = 0; i < 100 && !exchange.dead() && (!exchange.body_complete() || exchange.body_available() != 0); ++i) {
+      got += TestApp::take_body(exchange);
+      server.run();
+    }
+    EXPECT_TRUE(got == body) << got.size() << " of " << body.size() << " bytes, chunked: " << chunked;
+    server.app.answer(exchange, "ok");
+    server.run();
+    const auto answers = split_answers(peer.received());
+    ASSERT_EQ(answers.size(), 1U);
+    EXPECT_EQ(answers[0].status, 200);
+    EXPECT_TRUE(answers[0].has("connection: close"));
+    EXPECT_TRUE(peer.saw_end());
+  }
+}
+
 TEST(Server, aborts) {
   SimServer server;
   server.app.on_event = [&](Exchange& exchange, Event event) {
