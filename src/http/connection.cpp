@@ -275,7 +275,8 @@ Outcome Connection::switch_protocol(Exchange& exchange, std::string_view head, P
 
 void Connection::on_error(platform::Result result) noexcept {
   if (session_ != nullptr) return session_->on_error(result);
-  die(false);
+  // Not a FIN: a body that only the end of the connection ends would look complete (a file that turned out shorter).
+  die(true);
 }
 
 void Connection::on_sent() noexcept {

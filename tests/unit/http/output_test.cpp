@@ -122,6 +122,23 @@ TEST(Output, cuts_the_connection_when_a_file_turns_out_shorter) {
   EXPECT_EQ(owner.released, 1);
 }
 
+TEST(Output, resets_the_connection_when_its_end_would_pass_for_the_end_of_a_file_that_turns_out_shorter) {
+  SimServer server;
+  const TemporaryFile file(pattern(1000));
+  Owner owner;
+  server.app.on_event = [&](Exchange& exchange, Event event) {
+    if (event == Event::dead) return server.app.release(exchange);
+    if (event != Event::request) return;
+    exchange.response_head().start(200);
+    EXPECT_EQ(exchange.start(), Outcome::ok);
+    EXPECT_EQ(exchange.write_file(file.get(), 0, 2000, owner.borrow(), false), Outcome::ok);
+  };
+  Peer& peer = server.connect();
+  server.exchange(peer, "GET / HTTP/1.0\r\n\r\n");
+  EXPECT_TRUE(peer.saw_reset());
+  EXPECT_EQ(owner.released, 1);
+}
+
 // Memory is exhausted at every allocation in turn: the connection may die, but nothing is released twice or leaks.
 TEST(Output, survives_memory_that_runs_out) {
   const std::string large = pattern(50'000);
