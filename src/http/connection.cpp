@@ -400,7 +400,7 @@ void Connection::time_out_reading() noexcept {
     case Wait::body:
       ++stats.timeouts_body;
       if (state_.reading() == Reading::drain)
-        close_stream(false);
+        finish();  // the answer may still be on its way
       else
         refuse({408, "no complete request body in time"});
       break;

@@ -146,6 +146,26 @@ TEST(Timeouts, a_peer_that_waits_for_100_is_waiting_for_us) {
   server.app.release(*server.app.any());
 }
 
+TEST(Timeouts, a_body_that_is_only_drained_does_not_cost_its_answer) {
+  SimServer server;
+  const std::string large(20'000'000, 'x');
+  server.app.on_event = [&](Exchange& exchange, Event event) {
+    if (event == Event::request) server.app.answer(exchange, large);
+  };
+  Peer& peer = server.connect();
+  peer.stop_reading();
+  server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
+  server.pass(40s);
+  peer.resume_reading();
+  server.run();
+  const auto answers = split_answers(peer.received());
+  ASSERT_EQ(answers.size(), 1U);
+  EXPECT_TRUE(answers[0].body == large);
+  EXPECT_TRUE(peer.saw_end());
+  server.pass(3s);
+  EXPECT_EQ(server.server().stats().connections_open, 0U);
+}
+
 TEST(Timeouts, output_that_nobody_takes_ends_the_connection) {
   FaultPlan plan;
   plan.send_buffer_bytes = 10'000;
