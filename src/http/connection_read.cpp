@@ -181,7 +181,7 @@ void Connection::on_message_complete() noexcept {
 // The rest stays in a block of its own size: a receive buffer has 64 KiB, and there are few of them.
 void Connection::keep(std::span<const std::byte> rest) noexcept {
   if (rest.empty()) return drop_kept();
-  if (kept_ != nullptr && rest.data() >= kept_ && rest.data() <= kept_ + kept_size_) {
+  if (kept_ != nullptr && rest.data() >= kept_ && rest.data() < kept_ + kept_size_) {
     kept_at_ = kept_size_ - static_cast<std::uint32_t>(rest.size());
     return;
   }
