@@ -209,10 +209,11 @@ void Connection::consume_kept() noexcept {
 }
 
 void Connection::want_body(Exchange& exchange) noexcept {
-  if (!exchange.request_.expect_continue || exchange.continue_sent_ || exchange.body_began_ ||
-      exchange.body_complete_ || exchange.started_)
+  if (!exchange.request_.expect_continue || exchange.continue_sent_ || exchange.body_began_ || exchange.body_complete_)
     return;
   exchange.continue_sent_ = true;
+  // Behind a head that was sent a 100 has no place, and that head told the client as much: either way it is its turn.
+  if (exchange.started_ && !exchange.head_held_) return settle();
   if (!emit(nullptr, "HTTP/1.1 100 Continue\r\n\r\n", {}, {}, {})) {
     (void)out_of_memory();
     return;

@@ -67,7 +67,7 @@ class Exchange {
   [[nodiscard]] std::uint64_t body_available() const noexcept { return body_size_; }  // received, decoded, not yet read
   [[nodiscard]] bool body_complete() const noexcept { return body_complete_; }  // nothing comes after body_available()
   // The app waits for more of the body: sends "100 Continue" if the request expects it, nothing of the body has come
-  // and the response has not started; goes on reading.
+  // and the response's head is not sent; goes on reading.
   void want_body() noexcept;
   // Takes exactly `out.size()` (<= body_available()) bytes off the front; reading goes on when below low water.
   void read_body(std::span<std::byte> out) noexcept;

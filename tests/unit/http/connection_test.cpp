@@ -187,6 +187,28 @@ TEST(Connection, sends_100_only_when_the_app_wants_the_body) {
   EXPECT_TRUE(peer.saw_end());
 }
 
+TEST(Connection, sends_100_before_a_head_that_is_still_held_back) {
+  SimServer server;
+  server.app.on_event = [](Exchange&, Event) {};
+  Peer& peer = server.connect();
+  server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+  Exchange& exchange = *server.app.any();
+  exchange.response_head().start(200);
+  EXPECT_EQ(exchange.start(), Outcome::ok);
+  exchange.want_body();
+  peer.write("hello");
+  server.run();
+  EXPECT_EQ(TestApp::take_body(exchange), "hello");
+  EXPECT_EQ(exchange.write(bytes_of("ok"), {}, true), Outcome::ok);
+  server.app.release(exchange);
+  server.run();
+  const auto answers = split_answers(peer.received());
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_EQ(answers[0].status, 100);
+  EXPECT_EQ(answers[1].status, 200);
+  EXPECT_FALSE(answers[1].has("connection: close"));
+}
+
 TEST(Connection, chooses_the_framing) {
   SimServer server;
   const auto respond = [&](std::string_view request, auto make) {

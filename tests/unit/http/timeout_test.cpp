@@ -146,6 +146,27 @@ TEST(Timeouts, a_peer_that_waits_for_100_is_waiting_for_us) {
   server.app.release(*server.app.any());
 }
 
+TEST(Timeouts, a_peer_that_got_an_answer_instead_of_100_is_not_waiting_for_us) {
+  SimServer server;
+  server.app.on_event = [&](Exchange& exchange, Event event) {
+    if (event == Event::dead) server.app.release(exchange);
+  };
+  Peer& peer = server.connect();
+  server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+  Exchange& exchange = *server.app.any();
+  exchange.response_head().start(200);
+  EXPECT_EQ(exchange.start(), Outcome::ok);
+  EXPECT_EQ(exchange.write(bytes_of("x"), {}, false), Outcome::ok);
+  server.pass(300s);
+  EXPECT_EQ(server.app.dead, 0) << "the app has not asked for the body";
+  exchange.want_body();
+  server.pass(29s);
+  EXPECT_EQ(server.app.dead, 0);
+  server.pass(2s);
+  EXPECT_EQ(server.app.dead, 1);
+  EXPECT_TRUE(peer.saw_reset());
+}
+
 TEST(Timeouts, a_body_that_is_only_drained_does_not_cost_its_answer) {
   SimServer server;
   const std::string large(20'000'000, 'x');
