@@ -193,6 +193,7 @@ void Connection::lose(Exchange& exchange) noexcept {
   exchange.connection_ = nullptr;
   exchange.head_held_ = false;
   exchange.clear_body();
+  if (exchange.started_) core_.log(exchange);  // a response that its client did not see to the end is one, too
   if (exchange.announced_ && exchange.held_by(Exchange::Holder::application))
     core_.handler.on_disconnect(exchange, true);
 }

@@ -188,7 +188,7 @@ TEST(Server, lets_the_app_keep_an_exchange_for_longer_than_itself) {
   EXPECT_EQ(server->app.infos_released, 1);
 }
 
-TEST(Server, writes_the_access_log_for_answers_and_refusals) {
+TEST(Server, writes_the_access_log_for_answers_refusals_and_what_was_begun_for_a_client_that_left) {
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
   {
@@ -200,6 +200,16 @@ TEST(Server, writes_the_access_log_for_answers_and_refusals) {
     server.exchange(peer, "GET /one?q HTTP/1.1\r\nHost: a\r\n\r\n");
     server.exchange(peer, "GET /two HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     server.once("nonsense\r\n\r\n");
+    server.app.on_event = [&](Exchange& exchange, Event event) {
+      if (event == Event::dead) return server.app.release(exchange);
+      exchange.response_head().start(206);
+      EXPECT_EQ(exchange.start(), Outcome::ok);
+      EXPECT_EQ(exchange.write(bytes_of("half"), {}, false), Outcome::ok);
+    };
+    Peer& vanishing = server.connect();
+    server.exchange(vanishing, "GET /half HTTP/1.1\r\nHost: a\r\n\r\n");
+    vanishing.reset();
+    server.run();
   }
   ::close(pipe[1]);
   std::string text;
@@ -210,7 +220,8 @@ TEST(Server, writes_the_access_log_for_answers_and_refusals) {
   EXPECT_NE(text.find("\"GET /one?q HTTP/1.1\" 200 13 "), std::string::npos) << text;
   EXPECT_NE(text.find("\"GET /two HTTP/1.1\" 400 11 "), std::string::npos) << text;
   EXPECT_NE(text.find("\"-\" 400 11 "), std::string::npos) << text;
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
+  EXPECT_NE(text.find("\"GET /half HTTP/1.1\" 206 4 "), std::string::npos) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
 }
 
 }  // namespace
