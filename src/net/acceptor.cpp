@@ -19,7 +19,7 @@ Acceptor::Pause::Pause(Acceptor& a) noexcept
     : Timer([](Timer& timer) noexcept {
         Acceptor& acceptor = static_cast<Pause&>(timer).self;
         acceptor.short_ = false;
-        acceptor.refusing_ = nullptr;  // if it is still in flight, it is an accept like the others from now on
+        acceptor.refusing_ = false;  // what is still in flight for it is an accept like the others from now on
         acceptor.take_spare();
         acceptor.refill();
       }),
@@ -120,15 +120,14 @@ void Acceptor::hand_over(Slot& slot) noexcept {
 }
 
 void Acceptor::on_done(Slot& slot, Result result) noexcept {
-  const bool refuse = refusing_ == &slot;
-  if (refuse) refusing_ = nullptr;
   if (state_ != State::open) {
     if (result.ok()) platform::close_socket(std::exchange(slot.peer, no_socket));
     return;
   }
   const bool within_budget = may_accept();
   if (result.ok()) {
-    if (refuse) {
+    if (refusing_) {
+      refusing_ = false;
       platform::close_socket(std::exchange(slot.peer, no_socket));
       ++refused_;
       take_spare();
@@ -150,9 +149,10 @@ void Acceptor::on_done(Slot& slot, Result result) noexcept {
       loop_.timers().set(pause_, loop_.now() + kShortagePause);
       if (result.code == Errc::exhausted && spare_ != no_socket) {
         // One client is accepted with the spare descriptor and sent away: it learns at once that we are full, and on a
-        // level-triggered system the listener does not stay readable.
+        // level-triggered system the listener does not stay readable. Which of the posted accepts gets that descriptor
+        // is not ours to say: those that were posted again before this one failed are before it in the queue.
         platform::close_socket(std::exchange(spare_, no_socket));
-        refusing_ = &slot;
+        refusing_ = true;
         loop_.reactor().accept(*socket_, slot);
       }
     }

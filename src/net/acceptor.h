@@ -71,10 +71,10 @@ class Acceptor {
   platform::NativeSocket listener_ = platform::no_socket;  // the caller's
   platform::NativeSocket spare_ = platform::no_socket;     // one more handle of it, given up when descriptors run short
   platform::Socket* socket_ = nullptr;
-  Slot* refusing_ = nullptr;
   State state_ = State::fresh;
   bool paused_ = false;
   bool short_ = false;
+  bool refusing_ = false;       // the spare was given up: whoever is accepted next is sent away
   std::uint32_t accepted_ = 0;  // in the tick `tick_`
   std::uint64_t tick_ = 0;
   std::uint64_t shortages_ = 0;

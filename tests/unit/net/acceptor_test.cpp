@@ -159,6 +159,34 @@ TEST_F(AcceptorTest, short_of_descriptors_it_turns_one_client_away_and_pauses) {
   EXPECT_EQ(sink_.accepted.size(), 1U);
 }
 
+TEST_F(AcceptorTest, short_of_descriptors_it_turns_a_client_away_whichever_accept_it_comes_by) {
+  const std::size_t handles = reactor_.open_handles.size();
+  for (int i = 0; i < 3; ++i) reactor_.finish_accept(*socket_);
+  reactor_.finish_accept(*socket_, {Errc::exhausted, 0, 24});
+  host_.tick();
+  EXPECT_EQ(sink_.accepted.size(), 3U);
+  ASSERT_EQ(socket_->accepts.size(), 4U) << "three were posted again before the fourth failed";
+  reactor_.finish_accept(*socket_);  // with the spare's descriptor
+  for (int i = 0; i < 3; ++i) reactor_.finish_accept(*socket_, {Errc::exhausted, 0, 24});
+  host_.tick();
+  EXPECT_EQ(acceptor_->refused(), 1U);
+  EXPECT_EQ(sink_.accepted.size(), 3U);
+  EXPECT_TRUE(socket_->accepts.empty());
+  EXPECT_EQ(reactor_.open_handles.size(), handles + 3) << "the spare is back";
+  for (std::uint64_t pauses = 2; pauses < 5; ++pauses) {  // each pause sends one more away
+    FakeClock::advance(milliseconds(200));
+    host_.tick();
+    ASSERT_EQ(socket_->accepts.size(), 4U);
+    for (int i = 0; i < 4; ++i) reactor_.finish_accept(*socket_, {Errc::exhausted, 0, 24});
+    host_.tick();
+    ASSERT_EQ(socket_->accepts.size(), 1U);
+    reactor_.finish_accept(*socket_);
+    host_.tick();
+    EXPECT_EQ(acceptor_->refused(), pauses);
+  }
+  EXPECT_EQ(sink_.accepted.size(), 3U);
+}
+
 TEST_F(AcceptorTest, without_a_spare_it_only_pauses_and_tries_to_get_one_again) {
   reactor_.finish_accept(*socket_, {Errc::exhausted, 0, 24});
   host_.tick();
