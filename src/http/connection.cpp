@@ -67,7 +67,7 @@ void Connection::complete(Exchange& exchange) noexcept {
   if (reading_body_ == &exchange) {
     reading_body_ = nullptr;
     exchange.clear_body();
-    if (!closing_ && can_drain(exchange)) {
+    if (!closing_ && !core_.draining && can_drain(exchange)) {
       discarded_ = 0;
       state_.body_is_unwanted();
       if (kept_ != nullptr) core_.loop.defer(work_);
@@ -157,6 +157,7 @@ void Connection::drop_waiting() noexcept {
 
 void Connection::finish() noexcept {
   if (state_.ending()) return;
+  if (state_.reading() == Reading::drain) dropped_input_ = true;  // the rest of that body is on its way
   drop_waiting();
   reading_body_ = nullptr;
   discarded_ = 0;

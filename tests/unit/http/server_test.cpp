@@ -150,6 +150,36 @@ TEST(Server, drain_keeps_the_part_of_an_upload_that_waits_for_a_slow_app) {
   }
 }
 
+TEST(Server, drain_does_not_reset_an_answer_whose_body_is_still_coming) {
+  for (const bool answered_before : {true, false}) {
+    SimServer server;
+    server.app.on_event = [](Exchange&, Event) {};
+    Peer& peer = server.connect();
+    server.exchange(peer, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
+    Exchange& exchange = *server.app.any();
+    peer.stop_reading();
+    exchange.response_head().start(200);
+    EXPECT_EQ(exchange.start(), Outcome::ok);
+    EXPECT_EQ(exchange.write(bytes_of("begun "), {}, false), Outcome::ok);
+    server.run();
+    if (!answered_before) server.server().drain();
+    EXPECT_EQ(exchange.write(bytes_of("ended"), {}, true), Outcome::ok);
+    server.app.release(exchange);
+    server.run();
+    if (answered_before) server.server().drain();
+    server.run();
+    peer.write(std::string(997, 'x'));
+    server.run();
+    EXPECT_FALSE(peer.saw_reset()) << answered_before;
+    peer.resume_reading();
+    server.run();
+    const auto answers = split_answers(peer.received());
+    ASSERT_EQ(answers.size(), 1U) << answered_before;
+    EXPECT_EQ(answers[0].body, "begun ended");
+    EXPECT_TRUE(peer.saw_end());
+  }
+}
+
 TEST(Server, aborts) {
   SimServer server;
   server.app.on_event = [&](Exchange& exchange, Event event) {
