@@ -50,6 +50,7 @@ void ExchangePool::give_back(Exchange& exchange) noexcept {
   exchange.info_ = nullptr;
   exchange.forwarded_ = ForwardedInfo{};
   exchange.connection_ = nullptr;
+  exchange.head_at_ = {};
   exchange.body_left_ = exchange.body_sent_ = exchange.duration_us_ = 0;
   exchange.status_ = 0;
   exchange.framing_ = BodyFraming::Kind::none;
