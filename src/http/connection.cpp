@@ -296,7 +296,7 @@ void Connection::on_sent() noexcept {
   }
   if (front_ == nullptr)
     next_turn();
-  else if (front_->drain_awaited_ && queued <= core_.options.limits.output_low_water) {
+  else if (front_->drain_awaited_ && queued <= core_.options.limits.output_low_water && !output_is_full()) {
     front_->drain_awaited_ = false;
     if (front_->held_by(Exchange::Holder::application)) core_.handler.on_drained(*front_);
   }

@@ -334,7 +334,9 @@ Outcome Connection::out_of_memory() noexcept {
 }
 
 bool Connection::output_is_full() const noexcept {
-  return stream_.output().size() > core_.options.limits.output_high_water;
+  const net::OutputQueue& output = stream_.output();
+  const Limits& limits = core_.options.limits;
+  return output.size() > limits.output_high_water || output.has_more_files_than(limits.output_files);
 }
 
 void Connection::output_added() noexcept {

@@ -18,6 +18,7 @@ struct Limits {
   std::uint32_t body_low_water = 16 * 1024;         // and below which it goes on
   std::uint32_t output_high_water = 256 * 1024;     // queued output above which send() waits
   std::uint32_t output_low_water = 64 * 1024;
+  std::uint32_t output_files = 16;              // queued files above which it waits, too: each holds a descriptor
   std::uint32_t drain_bytes = 64 * 1024;        // unread body that is drained to keep the connection alive
   std::uint32_t linger_bytes = 256 * 1024;      // discarded after an early answer, before the close
   std::uint32_t connections = 10'000;           // open at once, per loop; then accepting pauses

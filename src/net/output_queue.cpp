@@ -240,6 +240,13 @@ bool OutputQueue::front_fits(std::size_t pieces) const noexcept {
   return true;
 }
 
+bool OutputQueue::has_more_files_than(std::uint32_t count) const noexcept {
+  for (const Piece* piece = head_; piece != nullptr; piece = piece->next) {
+    if (piece->kind == Piece::Kind::file && count-- == 0) return true;
+  }
+  return false;
+}
+
 OutputQueue::FileRange OutputQueue::front_file() const noexcept {
   assert(front_is_file());
   return {head_->file, head_->offset, head_->size};

@@ -77,6 +77,9 @@ class OutputQueue {
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   // Bytes of memory that stay alive because of this queue (blocks and borrowed bytes; a file's bytes count 0).
   [[nodiscard]] std::uint64_t memory() const noexcept { return memory_; }
+  // Each range of a file keeps a descriptor. Counted, not kept as a number, since a stream has no room for one; it
+  // looks at few pieces: what is copied is one piece up to the next file.
+  [[nodiscard]] bool has_more_files_than(std::uint32_t count) const noexcept;
 
   struct FileRange {
     platform::NativeFile file;

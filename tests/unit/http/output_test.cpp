@@ -105,6 +105,45 @@ TEST(Output, sends_ranges_of_files) {
   EXPECT_EQ(owner.released, 1);
 }
 
+TEST(Output, opens_no_more_files_for_a_peer_that_reads_nothing) {
+  FaultPlan plan;
+  plan.send_buffer_bytes = 1000;
+  SimServer server(SimServer::plain_options(), plan);
+  const TemporaryFile file("0123456789");
+  Owner owner;
+  int given = 0;
+  bool in_pieces = false;
+  server.app.on_event = [&](Exchange& exchange, Event event) {
+    if (event != Event::request && event != Event::drained) return;
+    if (!exchange.started()) {
+      exchange.response_head().start(200);
+      EXPECT_EQ(exchange.start(), Outcome::ok);
+    }
+    const int end = in_pieces ? 2000 : given + 1;
+    while (given < end) {
+      ++given;
+      EXPECT_EQ(exchange.write_file(file.get(), 0, 10, owner.borrow(), given == end), Outcome::ok);
+      if (given < end && exchange.should_wait()) return;
+    }
+    server.app.release(exchange);
+  };
+  for (int i = 0; i < 2; ++i) {
+    in_pieces = i == 1;
+    given = owner.released = 0;
+    Peer& peer = server.connect();
+    peer.stop_reading();
+    for (int request = 0; request < (in_pieces ? 1 : 2000); ++request) peer.write(kGet);
+    server.run();
+    EXPECT_GT(given, 0);
+    EXPECT_LE(given - owner.released, 20) << "each holds a descriptor; in pieces: " << in_pieces;
+    peer.resume_reading();
+    server.run();
+    EXPECT_EQ(given, 2000);
+    EXPECT_EQ(owner.released, 2000);
+    EXPECT_EQ(split_answers(peer.received()).size(), in_pieces ? 1U : 2000U);
+  }
+}
+
 TEST(Output, cuts_the_connection_when_a_file_turns_out_shorter) {
   SimServer server;
   const TemporaryFile file(pattern(1000));
