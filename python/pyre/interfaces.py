@@ -68,5 +68,7 @@ class ASGI2Adapter:
         self.app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if "asgi" in scope:  # "2.0" is what such an application may look for; the engine says "3.0" to all
+            scope["asgi"] = {**scope["asgi"], "version": "2.0"}
         instance = self.app(scope)
         await instance(receive, send)

@@ -105,6 +105,21 @@ def test_asgi2_is_served_as_asgi3() -> None:
     assert sent == [{"type": "hello", "path": "/x"}]
 
 
+def test_an_asgi2_application_sees_version_2_and_the_shared_dict_is_left_alone() -> None:
+    seen: list[Any] = []
+
+    def app(scope: Any) -> Any:
+        seen.append(scope["asgi"])
+        return asgi2_function(scope)
+
+    async def send(message: Any) -> None: ...
+
+    shared = {"version": "3.0", "spec_version": "2.5"}
+    asyncio.run(ASGI2Adapter(app)({"path": "/x", "asgi": shared}, None, send))  # type: ignore[arg-type]
+    assert seen == [{"version": "2.0", "spec_version": "2.5"}]
+    assert shared["version"] == "3.0"
+
+
 def test_the_interface_can_be_told() -> None:
     config = Config(anything, interface="asgi2")
     config.load()
