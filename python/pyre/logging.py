@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from copy import copy, deepcopy
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pyre.errors import ConfigError
 
@@ -28,7 +28,12 @@ LEVELS: dict[str, int] = {
     "trace": TRACE,
 }
 
-LogConfig = Mapping[str, Any] | str | os.PathLike[str] | IO[Any]
+if TYPE_CHECKING:
+    from configparser import RawConfigParser
+
+    LogConfig = Mapping[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any]
+else:
+    LogConfig = Any
 
 LOGGING_CONFIG: dict[str, Any] = {
     "version": 1,
@@ -203,7 +208,7 @@ def configure(
     """Sets the loggers up. `log_config` None leaves logging as it is, but for the level.
 
     A str or path names a file: `.json`, `.yaml` / `.yml` (needs PyYAML), else the ini form of
-    `logging.config.fileConfig`.
+    `logging.config.fileConfig`, which an open file or a `configparser` object may have too.
 
     Raises `ConfigError` if the configuration cannot be read or applied.
     """
@@ -248,9 +253,10 @@ def _configure_default(log_format: str, use_colors: bool | None) -> None:
 
 
 def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
+    from configparser import RawConfigParser  # a Mapping too, but of the ini form
     from logging import config
 
-    if isinstance(log_config, Mapping):
+    if isinstance(log_config, Mapping) and not isinstance(log_config, RawConfigParser):
         settings = {**log_config}
         formatters = settings.get("formatters", {})
         if use_colors is not None:
@@ -259,14 +265,14 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
                 name: {**item, "use_colors": use_colors} if item.get("()") in names else item
                 for name, item in formatters.items()
             }
-        config.dictConfig(settings)
+        _apply(settings)
         return
     path = os.fspath(log_config) if isinstance(log_config, str | os.PathLike) else None
     if path is not None and path.endswith(".json"):
         import json
 
         with open(path, encoding="utf-8") as file:
-            config.dictConfig(json.load(file))
+            _apply(json.load(file))
     elif path is not None and path.endswith((".yaml", ".yml")):
         import importlib
 
@@ -275,8 +281,20 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
         except ImportError:
             raise ImportError("a YAML file needs the package PyYAML: pip install pyyaml") from None
         with open(path, encoding="utf-8") as file:
-            config.dictConfig(yaml.safe_load(file))
+            _apply(yaml.safe_load(file))
     else:
         if path is not None and not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {path!r}")
         config.fileConfig(path if path is not None else log_config, disable_existing_loggers=False)
+
+
+def _apply(settings: Mapping[str, Any]) -> None:
+    from logging import config
+
+    config.dictConfig(dict(settings))
+    names = {name.partition(".")[0] for name in settings.get("loggers") or ()}
+    if "uvicorn" in names and "pyre" not in names:
+        logging.getLogger("pyre.error").warning(
+            "The logging configuration names loggers of uvicorn and none of Pyre, which are 'pyre', 'pyre.error' and "
+            "'pyre.access'."
+        )

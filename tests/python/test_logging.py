@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import configparser
+import io
 import json
 import logging
 import os
@@ -147,10 +149,15 @@ format=mine %(levelname)s %(message)s
 """
 
 
-@pytest.mark.parametrize("kind", ["dict", "json", "yaml", "ini"])
+@pytest.mark.parametrize("kind", ["dict", "json", "yaml", "ini", "parser", "file"])
 def test_log_config(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config: Any = DICT
-    if kind != "dict":
+    if kind == "parser":
+        config = configparser.RawConfigParser()
+        config.read_string(INI)
+    elif kind == "file":
+        config = io.StringIO(INI)
+    elif kind != "dict":
         if kind == "yaml":
             text = pytest.importorskip("yaml").safe_dump(DICT)
         else:
@@ -168,6 +175,15 @@ def test_a_log_config_that_cannot_be_used(name: str, text: str | None, tmp_path:
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match="--log-config"):
         configure(log_config=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("names", "warned"), [(["uvicorn"], True), (["uvicorn.access", "pyre"], False), ([], False)])
+def test_a_configuration_made_for_uvicorn_is_pointed_out(
+    names: list[str], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    loggers = {name: {"level": "INFO"} for name in names}
+    configure(log_config={"version": 1, "disable_existing_loggers": False, "loggers": loggers})
+    assert ("names loggers of uvicorn" in caplog.text) == warned
 
 
 def test_none_leaves_logging_alone(capsys: pytest.CaptureFixture[str]) -> None:
