@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -39,9 +40,9 @@ class Config:
     def __init__(
         self,
         app: Callable[..., Any] | str,
-        *,
         host: str | None = "127.0.0.1",
         port: int = 8000,
+        *,
         uds: str | None = None,
         uds_permissions: int = 0o660,
         fd: int | None = None,
@@ -192,6 +193,16 @@ class Config:
         return self.reload and isinstance(self.app, str)
 
     @property
+    def use_subprocess(self) -> bool:
+        """Whether the application runs in a process that `pyre.run()` starts."""
+        return self.reload
+
+    @property
+    def is_ssl(self) -> bool:
+        """Whether the server speaks TLS: not yet."""
+        return False
+
+    @property
     def asgi_version(self) -> str:
         """For `scope["asgi"]["version"]`."""
         return "2.0" if self.loaded_interface == "asgi2" else "3.0"
@@ -279,6 +290,17 @@ class Config:
     def bind_sockets(self) -> list[Listener]:
         """Binds every address. Raises `BindError`."""
         return bind_all(self.addresses(), uds_permissions=self.uds_permissions, ipv6_only=self.ipv6_only)
+
+    def bind_socket(self) -> socket.socket:
+        """Binds the address, the IPv4 one if a name has several, and returns its socket: to know the port before the
+        server starts. Give it to `Server.run(sockets=[...])`, and close it afterwards. Raises `BindError`."""
+        listeners = self.bind_sockets()
+        chosen = next((item for item in listeners if item.sock.family == socket.AF_INET), listeners[0])
+        for listener in listeners:
+            if listener is not chosen:
+                listener.close()
+        logger.info("Pyre running on %s (Press CTRL+C to quit)", chosen.name, extra={"address": chosen.name})
+        return chosen.sock
 
     def engine_options(self) -> dict[str, object]:
         """The options of `pyre._core.Engine` that follow from this Config alone."""

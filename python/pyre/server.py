@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyre import access_log
 from pyre import logging as pyre_logging
@@ -37,6 +37,12 @@ behind."""
 _TASK_POLL = 0.05  # seconds between two looks at tasks that outlive their connection, while shutting down only
 
 
+class Listening(NamedTuple):
+    """What `Server.servers` holds: as much of an `asyncio.Server` as programs look at to learn the port."""
+
+    sockets: tuple[socket.socket, ...]
+
+
 class Server:
     """Serves `config.app`.
 
@@ -48,6 +54,9 @@ class Server:
     The end is graceful: no new connections, idle ones are closed, running requests have `timeout_graceful_shutdown`
     seconds. `force_exit = True`, or a second signal, ends that time at once. The application's lifespan shut-down
     runs in any case; a third signal gives up on that too.
+
+    `startup()`, `main_loop()` and `shutdown()` are the three parts of `serve()`; a subclass may override them with
+    uvicorn's signatures, and a program may call them itself, on one running loop.
     """
 
     def __init__(self, config: Config) -> None:
@@ -66,6 +75,8 @@ class Server:
         self._should_exit = False
         self._force_exit = False
         self._signals: list[int] = []
+        self._context: contextvars.Context | None = None
+        self._limit_max_requests: int | None = None
         self._notifier: asyncio.Task[None] | None = None
 
     # ---- what may be set from outside, also from another thread
@@ -89,6 +100,27 @@ class Server:
     def force_exit(self, value: bool) -> None:
         self._force_exit = value
         self._wake()
+
+    # ---- what may be asked
+
+    @property
+    def servers(self) -> list[Listening]:
+        """The listening sockets, as uvicorn has them: `server.servers[0].sockets[0].getsockname()`. Empty while the
+        server does not listen."""
+        return [Listening(tuple(listener.sock for listener in self.listeners))] if self.listeners else []
+
+    @property
+    def limit_max_requests(self) -> int | None:
+        """The Config's limit with its jitter, which is drawn once."""
+        limit = self.config.limit_max_requests
+        if limit is not None and self._limit_max_requests is None:
+            jitter = self.config.limit_max_requests_jitter
+            if jitter:
+                import random
+
+                jitter = random.randint(0, jitter)
+            self._limit_max_requests = limit + jitter
+        return self._limit_max_requests
 
     def _wake(self) -> None:
         # Also from a signal handler: call_soon_threadsafe is the one way in that is safe anywhere.
@@ -116,15 +148,11 @@ class Server:
             await self._serve(sockets)
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._begin()
         try:
-            # Taken before the application is there, so that what it sets in its lifespan is not seen by some requests
-            # only.
-            context = contextvars.Context() if self.config.reset_contextvars else contextvars.copy_context()
             self._load()
             logger.info("Started server process [%d]", os.getpid())
-            await self.startup(sockets, context=context)
+            await self.startup(sockets)
             try:
                 await self.main_loop()
             finally:
@@ -134,6 +162,14 @@ class Server:
             self._close()
             self._loop = None
             self._changed = None
+            self._context = None
+
+    def _begin(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        # Taken before the application is there, so that what it sets in its lifespan is not seen by some requests
+        # only.
+        self._context = contextvars.Context() if self.config.reset_contextvars else contextvars.copy_context()
 
     def _load(self) -> None:
         try:
@@ -142,12 +178,13 @@ class Server:
             log_load_error(error)
             raise SystemExit(EXIT_APP_LOAD_FAILURE) from None
 
-    async def startup(
-        self, sockets: Sequence[socket.socket] | None = None, *, context: contextvars.Context | None = None
-    ) -> None:
+    async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Binds, runs the application's start-up and begins to accept. Raises `SystemExit(3)`, after logging why, if
         it cannot."""
         config = self.config
+        if self._loop is not asyncio.get_running_loop():  # not called by serve()
+            self._begin()
+            self._load()
         try:
             self.listeners = [adopt_socket(sock) for sock in sockets] if sockets is not None else config.bind_sockets()
         except OSError as error:
@@ -160,8 +197,7 @@ class Server:
             if not await self._start_lifespan(self.lifespan):
                 raise SystemExit(EXIT_STARTUP_FAILURE)
             started = True
-            # An empty Context is false.
-            self._start_engine(context if context is not None else contextvars.copy_context())
+            self._start_engine()
         except BaseException as error:
             if started:
                 await self.lifespan.shutdown()
@@ -176,16 +212,12 @@ class Server:
         if config.callback_notify is not None:
             self._notifier = asyncio.get_running_loop().create_task(self._notify(config.callback_notify))
 
-    def _start_engine(self, context: contextvars.Context) -> None:
+    def _start_engine(self) -> None:
         from pyre._core import Engine
 
         config = self.config
         assert self.lifespan is not None
-        limit = config.limit_max_requests
-        if limit is not None and config.limit_max_requests_jitter:
-            import random
-
-            limit += random.randint(0, config.limit_max_requests_jitter)
+        assert self._context is not None
         # Only now: the application may have set `pyre.access` up while it was imported or started.
         self._access_log = access_log.open_target(
             enabled=config.access_log,
@@ -198,12 +230,12 @@ class Server:
             "state": self.lifespan.state,
             "access_log_fd": self._access_log.fd,
             "access_log_format": self._access_log.line_format,
-            "limit_max_requests": limit or 0,
+            "limit_max_requests": self.limit_max_requests or 0,
             "on_max_requests": self._on_max_requests,
             "on_error": self._on_error,
         }
         # The engine copies the context that it is made in for each request.
-        self._engine = context.run(Engine, config.loaded_app, asyncio.get_running_loop(), options)
+        self._engine = self._context.run(Engine, config.loaded_app, asyncio.get_running_loop(), options)
         for listener in self.listeners:
             listener.listen(config.backlog)
             self._engine.listen(listener.sock.fileno(), listener.is_unix)
@@ -322,7 +354,7 @@ class Server:
         )
 
     def _on_max_requests(self) -> None:
-        logger.info("Maximum request limit of %s exceeded. Terminating process.", self.config.limit_max_requests)
+        logger.info("Maximum request limit of %s exceeded. Terminating process.", self.limit_max_requests)
         self.should_exit = True
 
     async def _notify(self, callback: Callable[[], Awaitable[None]]) -> None:

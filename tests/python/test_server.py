@@ -40,6 +40,89 @@ def test_serves_on_a_loop_of_the_callers() -> None:
     asyncio.run(main())
 
 
+def test_the_listening_sockets_can_be_found() -> None:
+    with Running(hello, host="localhost") as running:
+        [listening] = running.server.servers
+        assert {sock.getsockname()[1] for sock in listening.sockets} == {running.port}
+    assert running.server.servers == []
+
+
+def test_a_subclass_may_override_the_parts_with_uvicorns_signatures() -> None:
+    class Mine(Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets=sockets)
+            self.parts.append("startup")
+
+        async def main_loop(self) -> None:
+            self.parts.append("main loop")
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            await super().shutdown(sockets=sockets)
+            self.parts.append("shutdown")
+
+        parts: list[str] = []  # noqa: RUF012
+
+    Mine(Config(hello, port=0, access_log=False)).run()
+    assert Mine.parts == ["startup", "main loop", "shutdown"]
+
+
+def test_the_parts_can_be_called_without_serve_and_on_another_loop_again() -> None:
+    app = Recording()
+    server = Server(Config(app, port=0, access_log=False))
+
+    async def main() -> None:
+        await server.startup()
+        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.read()).endswith(b"hello")
+        writer.close()
+        await server.shutdown()
+
+    for _ in range(2):
+        asyncio.run(asyncio.wait_for(main(), HANG_GUARD))
+    assert app.events == ["startup", "request", "shutdown"] * 2
+
+
+def test_started_again_while_it_serves() -> None:
+    """As the tests of httpx restart their server."""
+    app = Recording()
+
+    async def main() -> None:
+        server = Server(Config(app, port=0, access_log=False))
+        task = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await server.shutdown()
+        await server.startup()
+        assert server.servers
+        server.should_exit = True
+        await asyncio.wait_for(task, HANG_GUARD)
+
+    asyncio.run(main())
+    assert app.events == ["startup", "shutdown"] * 2
+
+
+@pytest.mark.parametrize("options", [{"host": "localhost"}, {"host": "127.0.0.1"}, {"uds": "bound.sock"}])
+def test_a_socket_that_was_bound_before_the_start(options: Any, app_dir: Path) -> None:
+    if "uds" in options:
+        config = Config(hello, access_log=False, **options)
+    else:
+        config = Config(hello, options["host"], 0, access_log=False)
+    with config.bind_socket() as sock:
+        assert sock.family == (socket.AF_UNIX if "uds" in options else socket.AF_INET)
+        server = Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        until(lambda: server.started)
+        with socket.socket(sock.family) as client:
+            client.connect(sock.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert client.makefile("rb").read().endswith(b"hello")
+        server.should_exit = True
+        thread.join(HANG_GUARD)
+        assert not thread.is_alive()
+
+
 def test_serves_sockets_of_the_callers_and_leaves_them_open() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -158,14 +241,15 @@ def test_max_requests_end_the_server(records: Records) -> None:
         assert running.thread.is_alive()
         assert running.get()[0] == 200
         running.join()
-    assert "Maximum request limit" in records.text
+    assert "Maximum request limit of 2 exceeded" in records.text
 
 
 def test_jitter_is_added_to_max_requests() -> None:
     limits = set()
     for _ in range(20):
-        with Running(hello, limit_max_requests=100, limit_max_requests_jitter=50):
+        with Running(hello, limit_max_requests=100, limit_max_requests_jitter=50) as running:
             limits.add(Engine.made[-1].options["limit_max_requests"])
+            assert Engine.made[-1].options["limit_max_requests"] == running.server.limit_max_requests
     assert len(limits) > 1
     assert all(100 <= limit <= 150 for limit in limits)
 
