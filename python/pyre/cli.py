@@ -198,6 +198,10 @@ def make_command() -> click.Command:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point. Ends the process: with 0, 2 (usage), 3 (start-up failure), or 4 (the application cannot be
     loaded)."""
-    if arguments is None and os.path.basename(sys.argv[0]) == "__main__.py":
-        sys.argv[0] = "pyre"
-    make_command()(args=None if arguments is None else list(arguments))
+    name = "pyre"
+    if arguments is None:
+        name = os.path.basename(sys.argv[0])
+        if name == "__main__.py":
+            name = "python -m pyre"
+            sys.argv[0] = "pyre"
+    make_command()(args=None if arguments is None else list(arguments), prog_name=name)

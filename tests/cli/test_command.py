@@ -373,6 +373,15 @@ def test_exit_codes(arguments: list[str], code: int, sentence: str, directory: P
         assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(("script", "name"), [(None, "python -m pyre"), ("pyre-server", "pyre-server")])
+def test_the_usage_names_the_command_that_was_given(script: str | None, name: str, directory: Path) -> None:
+    if script is not None:
+        (directory / script).write_text("from pyre.cli import main\nmain()\n")
+    with Command("--nonsense", directory=directory, script=script) as command:
+        assert command.exit_code() == 2
+        assert f"Usage: {name} [OPTIONS] APP" in command.err.rest()
+
+
 def test_a_syntax_error_shows_where(directory: Path) -> None:
     (directory / "broken.py").write_text("def broken(:\n")
     with Command("broken:app", "--port", "0", directory=directory) as command:
