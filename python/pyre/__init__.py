@@ -8,7 +8,7 @@ pyre.run("main:app", port=8000)
 from __future__ import annotations
 
 try:
-    from pyre._core import __version__
+    from pyre._core import ClientDisconnected, __version__
 except ImportError as _error:
     raise ImportError(
         f"Pyre's native core (pyre._core) cannot be imported: {_error}. "
@@ -24,4 +24,14 @@ from pyre.server import Server
 DISTRIBUTION = "pyre-server"
 """The distribution that this package is from; other distributions have a package `pyre` too."""
 
-__all__ = ["AppLoadError", "BindError", "Config", "ConfigError", "NotBuiltError", "Server", "__version__", "run"]
+__all__ = [
+    "AppLoadError",
+    "BindError",
+    "ClientDisconnected",
+    "Config",
+    "ConfigError",
+    "NotBuiltError",
+    "Server",
+    "__version__",
+    "run",
+]

@@ -9,6 +9,9 @@ __version__: str
 def build_info() -> dict[str, str]:
     """How the extension was built: compiler, flags, versions of the libraries in it."""
 
+class ClientDisconnected(OSError):
+    """Raised by `await send()` once the client's connection is gone (ASGI spec_version 2.4)."""
+
 class _pybind11_type(type): ...  # the metaclass of every class that pybind11 makes
 
 @final

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from pyre import _core
 from pyre.wsgi_threads import ThreadPool, default_threads
 
 logger = logging.getLogger("pyre.error")
@@ -39,8 +40,9 @@ FILE_BLOCK_BYTES = 64 * 1024
 _REFUSED_HEADERS = frozenset((b"proxy",))
 
 
-class ClientDisconnected(ConnectionResetError):
-    """The client is gone. Raised in the application's thread by `wsgi.input` and by `write()`."""
+class ClientDisconnected(_core.ClientDisconnected, ConnectionResetError):
+    """The client is gone. Raised in the application's thread by `wsgi.input` and by `write()`; it is a
+    `pyre.ClientDisconnected`, and the built-in error that a WSGI application may expect."""
 
 
 class FileWrapper:

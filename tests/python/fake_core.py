@@ -27,6 +27,10 @@ KNOWN_OPTIONS = frozenset(
 )
 
 
+class ClientDisconnected(OSError):
+    """As the native one."""
+
+
 def build_info() -> dict[str, str]:
     return {"core": "fake"}
 
@@ -229,5 +233,7 @@ class Engine:
 def install() -> None:
     """Has `import pyre` work where the native module is not built."""
     module = types.ModuleType("pyre._core")
-    module.__dict__.update(__version__=__version__, build_info=build_info, Engine=Engine)
+    module.__dict__.update(
+        __version__=__version__, build_info=build_info, Engine=Engine, ClientDisconnected=ClientDisconnected
+    )
     sys.modules["pyre._core"] = module

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pyre
 import pytest
 from pyre.wsgi import PREFETCH_BYTES, ClientDisconnected, build_environ
 from wsgi_client import Client, scope_of, serve
@@ -104,6 +105,8 @@ def test_a_body_that_breaks_off_is_an_error_and_not_an_end() -> None:
 
     serve(app, client, headers=[(b"content-length", b"100000")])
     assert [type(error) for error in errors] == [ClientDisconnected]
+    assert isinstance(errors[0], pyre.ClientDisconnected)
+    assert isinstance(errors[0], ConnectionResetError)
     assert client.sent == []
 
 

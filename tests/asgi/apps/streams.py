@@ -59,8 +59,8 @@ async def until_disconnect(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         await respond(send, "still here")
         note(key, "sent")
-    except OSError:
-        note(key, "OSError")
+    except OSError as error:
+        note(key, type(error).__name__)
 
 
 @app.handler
