@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <memory>
 #include <set>
 #include <string>
@@ -39,7 +40,7 @@ class OptionReader {
     const double value = get<double>(name, static_cast<double>(fallback.count()) / 1000.0);
     if (!(value > 0) || value > 1e9)
       throw py::value_error(std::string("Engine option '") + name + "' must be a number of seconds above 0");
-    return std::chrono::milliseconds(static_cast<std::int64_t>(value * 1000.0 + 0.5));
+    return std::chrono::milliseconds(std::llround(value * 1000.0));
   }
   void done() const {
     if (!unread_.empty()) throw py::type_error("Engine: unknown option '" + *unread_.begin() + "'");

@@ -12,7 +12,7 @@ class DecrefQueue {
  public:
   // Never destroyed: at a thread's end the GIL may not be held.
   [[nodiscard]] static DecrefQueue& of_this_thread() noexcept {
-    thread_local auto* queue = new DecrefQueue;
+    thread_local auto* queue = new DecrefQueue;  // NOLINT(bugprone-unhandled-exception-at-new): nothing works without
     return *queue;
   }
   void push(PyObject* object) noexcept { objects_.push_back(object); }

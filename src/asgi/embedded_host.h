@@ -32,7 +32,7 @@ struct HostStats {
 
 class EmbeddedHost final : public DispatcherHost {
  public:
-  EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept;
+  explicit EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept;
   ~EmbeddedHost();  // GIL
   EmbeddedHost(const EmbeddedHost&) = delete;
   EmbeddedHost& operator=(const EmbeddedHost&) = delete;

@@ -88,17 +88,15 @@ ChunkDecoder::Step ChunkDecoder::decode(std::span<const std::byte> input, const 
           if (++digits_ > 16) return fail(400, "chunk size with too many digits");
           left_ = left_ << 4 | static_cast<std::uint64_t>(digit);
           state_ = State::size;
-        } else if (state_ == State::size_start) {
+        } else if (state_ == State::size_start || (c != '\r' && c != ';' && !is_space(c))) {
           return fail(400, "chunk size that is not a hexadecimal number");
         } else if (left_ > 0x7fff'ffff'ffff'ffffU) {
           return fail(400, "chunk size too large");
         } else if (c == '\r') {
           state_ = State::size_lf;
-        } else if (c == ';' || is_space(c)) {
+        } else {
           ++extension_bytes_;
           state_ = c == ';' ? State::ext_name_start : State::ext_before_semicolon;
-        } else {
-          return fail(400, "chunk size that is not a hexadecimal number");
         }
         break;
       }

@@ -429,8 +429,6 @@ RequestParser::RequestParser(const Limits& limits) noexcept {
   reset();
 }
 
-RequestParser::~RequestParser() = default;
-
 void RequestParser::begin(RequestHead& head) noexcept {
   State& s = state();
   const std::uint8_t skipped = s.phase <= Phase::start_lf ? s.skipped : std::uint8_t{0};

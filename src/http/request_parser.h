@@ -36,7 +36,7 @@ class RequestParser {
   };
 
   explicit RequestParser(const Limits& limits) noexcept;  // kept by reference
-  ~RequestParser();
+  ~RequestParser() = default;
   RequestParser(const RequestParser&) = delete;
   RequestParser& operator=(const RequestParser&) = delete;
 

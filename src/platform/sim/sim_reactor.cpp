@@ -303,7 +303,8 @@ Expected<Socket*> SimReactor::attach(NativeSocket native) noexcept {
   if (abandoned_) return Error{Errc::unsupported, 0};
   Handle& handle = handle_of(native);
   require(handle.state == Handle::State::loose, "attach() wants a socket that is neither attached nor closed");
-  auto* socket = new SimSocket();
+  auto* socket = new (std::nothrow) SimSocket();
+  if (socket == nullptr) return Error{Errc::exhausted, 0};
   socket->id = next_socket_id_++;
   socket->native = native;
   socket->peer = handle.peer;

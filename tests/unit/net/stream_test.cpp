@@ -339,7 +339,7 @@ TEST_F(StreamTest, two_pieces_need_no_frame_and_more_take_one_while_they_are_sen
 }
 
 TEST_F(StreamTest, a_large_output_goes_in_ops_of_bounded_size) {
-  Owner body{std::string(600 * 1024, 'x')};
+  Owner body{std::string(1200 * 1024, 'x')};
   ASSERT_TRUE(stream_->output().append_borrowed(bytes_of(body.text), body.borrowed()));
   stream_->request_flush();
   int sends = 0;
