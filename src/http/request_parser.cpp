@@ -101,14 +101,15 @@ struct RequestParser::State {
 
 namespace {
 
-// The methods that llhttp knows for HTTP; with those for RTSP it has some more.
+// The methods that llhttp knows for HTTP (with those for RTSP it has some more), and QUERY, which only its newer
+// versions have.
 bool is_known_method(std::string_view method) noexcept {
   if (method == "GET" || method == "POST") return true;
   static constexpr std::string_view kMethods[] = {
 #define PYRE_METHOD(number, name, text) #text,
       HTTP_METHOD_MAP(PYRE_METHOD)
 #undef PYRE_METHOD
-  };
+          "QUERY"};
   return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
 }
 

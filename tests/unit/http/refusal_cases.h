@@ -82,6 +82,7 @@ inline std::vector<RefusalCase> refusal_cases() {
       {"patch", line("PATCH / HTTP/1.1"), 0},
       {"delete", line("DELETE /x HTTP/1.1"), 0},
       {"propfind", line("PROPFIND /x HTTP/1.1"), 0},
+      {"query", line("QUERY /x HTTP/1.1"), 0},
       {"m_search", line("M-SEARCH / HTTP/1.1"), 0},
       {"target_of_8000_characters", line("GET /" + std::string(7999, 'a') + " HTTP/1.1"), 0},
       {"target_too_long", line("GET /" + std::string(9000, 'a') + " HTTP/1.1"), 414},
