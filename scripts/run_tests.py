@@ -127,7 +127,8 @@ def pieces(text: str, start: re.Pattern[str]) -> Iterable[str]:
 
 def pytest_step(name: str, python: str, package: str, extra: list[str], env: dict[str, str] | None = None) -> Step:
     options = ["-p", "no:cacheprovider", f"--junitxml={RESULTS / name}.xml"]
-    command = [python, "-m", "pytest", "tests", "--ignore=tests/tidy_test.py", *options, *extra]
+    ignored = ["--ignore=tests/tidy_test.py", "--ignore=tests/packaging"]  # they have jobs of their own
+    command = [python, "-m", "pytest", "tests", *ignored, *options, *extra]
     return Step(name, command, {"PYRE_PACKAGE_DIR": str(ROOT / package), **(env or {})}, junit=True)
 
 
@@ -265,7 +266,11 @@ def package_steps(extra: list[str]) -> list[Step]:
         # Headers or archives of a library that was built along would be files nobody asked for.
         ! grep -E '[.](h|hpp|a|cmake|pc),' package-venv/lib/*/site-packages/pyre_server-*/RECORD
     """
-    return [Step("package", ["bash", "-ec", script])]
+    wheels = [PYTHON, "-m", "pytest", "tests/packaging", "-p", "no:cacheprovider", "-o", "timeout=600"]
+    return [
+        Step("package", ["bash", "-ec", script]),
+        Step("wheel", [*wheels, f"--junitxml={RESULTS / 'wheel.xml'}", *extra], junit=True),
+    ]
 
 
 JOBS = [
@@ -286,7 +291,7 @@ JOBS = [
     Job("asan", "C++ and Python tests with AddressSanitizer, LeakSanitizer and UBSan", build("asan-ubsan"), asan_steps),
     Job("tsan", "C++ and Python tests with ThreadSanitizer", build("tsan"), tsan_steps),
     Job("fuzz", f"each fuzz target for {FUZZ_S} seconds", build("fuzz"), fuzz_steps),
-    Job("package", "pip install . into an empty environment", [], package_steps),
+    Job("package", "pip install . into an empty environment; the wheel", [["scripts/build-wheel"]], package_steps),
     Job(
         "clang-tidy",
         "clang-tidy, on the files that changed since it last passed",

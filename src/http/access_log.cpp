@@ -1,6 +1,7 @@
 #include "http/access_log.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <new>
@@ -192,7 +193,9 @@ void AccessLog::Impl::write_until_stopped() noexcept {
     } else {
       if (progress == Progress::all && ring.empty()) {
         asleep.store(true, std::memory_order_seq_cst);
-        if (ring.empty()) changed.wait(lock, [this] { return stop || !asleep.load(std::memory_order_relaxed); });
+        // Not wait(): a symbol that only newer systems' libstdc++ has.
+        while (ring.empty() && !stop && asleep.load(std::memory_order_relaxed))
+          changed.wait_for(lock, std::chrono::hours(1));
         asleep.store(false, std::memory_order_relaxed);
       }
       // Let lines gather: 20 writes a second at most, unless there is much. A blocked output has been waited for

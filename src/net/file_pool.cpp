@@ -1,6 +1,7 @@
 #include "net/file_pool.h"
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <new>
@@ -88,7 +89,8 @@ void FilePool::work(Impl& impl) noexcept {
   platform::block_all_signals();
   std::unique_lock lock(impl.mutex);
   while (true) {
-    impl.wanted.wait(lock, [&impl] { return impl.first != nullptr || impl.stopping; });
+    // Not wait(): that is a GLIBCXX_3.4.30 symbol, with which a wheel would not run on RHEL 9.
+    while (impl.first == nullptr && !impl.stopping) impl.wanted.wait_for(lock, std::chrono::hours(1));
     if (impl.first == nullptr) return;  // stopping, and everything is done
     Request& request = *impl.first;
     impl.first = static_cast<Request*>(request.next.load(std::memory_order_relaxed));
