@@ -285,7 +285,12 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
     else:
         if path is not None and not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {path!r}")
-        config.fileConfig(path if path is not None else log_config, disable_existing_loggers=False)
+        import configparser
+
+        try:
+            config.fileConfig(path if path is not None else log_config, disable_existing_loggers=False)
+        except configparser.Error as error:  # only since Python 3.11.4 a RuntimeError
+            raise ValueError(error.message) from error
 
 
 def _apply(settings: Mapping[str, Any]) -> None:

@@ -175,12 +175,11 @@ def _bind_tcp(address: TcpAddress, ipv6_only: bool) -> list[Listener]:
                 raise _bind_error(name, error) from error
         address = TcpAddress("0.0.0.0", address.port)
     try:
-        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        targets = _addresses(address)
     except (OSError, UnicodeError) as error:
         raise BindError(
             errno.EADDRNOTAVAIL, f"Cannot listen on {name}: {getattr(error, 'strerror', None) or error}."
         ) from error
-    targets: list[tuple[int, tuple[Any, ...]]] = list(dict.fromkeys((info[0], info[4]) for info in infos))
     for attempt in range(_SAME_PORT_ATTEMPTS):
         try:
             return _bind_same_port(targets, address, ipv6_only)
@@ -188,6 +187,18 @@ def _bind_tcp(address: TcpAddress, ipv6_only: bool) -> list[Listener]:
             if address.port != 0 or error.errno != errno.EADDRINUSE or attempt == _SAME_PORT_ATTEMPTS - 1:
                 raise _bind_error(name, error) from error
     raise AssertionError("unreachable")
+
+
+def _addresses(address: TcpAddress) -> list[tuple[int, tuple[Any, ...]]]:
+    """(family, what bind() takes) for each address of the host. Raises OSError or UnicodeError."""
+    try:
+        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror:
+        # A minimal container has no /etc/hosts; the name is the loopback's whatever a resolver says (RFC 6761, 6.3).
+        if address.host.lower() != "localhost":
+            raise
+        return [(socket.AF_INET, ("127.0.0.1", address.port)), (socket.AF_INET6, ("::1", address.port, 0, 0))]
+    return list(dict.fromkeys((info[0], info[4]) for info in infos))
 
 
 def _bind_same_port(targets: list[tuple[int, tuple[Any, ...]]], address: TcpAddress, ipv6_only: bool) -> list[Listener]:

@@ -24,15 +24,13 @@ std::vector<std::string> words(int count) {
   return result;
 }
 
-// What malloc gives comes from the C library (or from a sanitizer, which takes it over for everybody), and no
-// mimalloc is to be seen from outside of the module that has one.
+// malloc is the C library's (or a sanitizer's, or the interpreter's way to it), not that of another extension module,
+// and no mimalloc is to be seen from outside of the module that has one.
 bool malloc_is_libc() {
   Dl_info where{};
   if (dladdr(reinterpret_cast<void*>(&std::malloc), &where) == 0 || where.dli_fname == nullptr) return false;
-  const std::string name = where.dli_fname;
-  const bool known = name.find("libc.so") != std::string::npos || name.find("libc-") != std::string::npos ||
-                     name.find("san.so") != std::string::npos;
-  return known && dlsym(RTLD_DEFAULT, "mi_malloc") == nullptr;
+  return std::string(where.dli_fname).find("_core.") == std::string::npos &&
+         dlsym(RTLD_DEFAULT, "mi_malloc") == nullptr;
 }
 
 }  // namespace

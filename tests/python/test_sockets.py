@@ -105,6 +105,16 @@ def test_localhost_is_each_of_its_addresses_on_one_port() -> None:
         assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
 
 
+def test_localhost_is_the_loopback_where_nothing_resolves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*arguments: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nothing)
+    with bound(TcpAddress("localhost", 0)) as listeners:
+        assert listeners[0].sock.getsockname()[0] == "127.0.0.1"
+        assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
+
+
 def _reaches(host: str, port: int) -> bool:
     try:
         socket.create_connection((host, port), timeout=5).close()
