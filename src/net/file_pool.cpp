@@ -21,6 +21,7 @@ struct FilePool::Impl {
   Request* first = nullptr;  // linked through Letter::next, which the mailbox needs only later
   Request* last = nullptr;
   std::size_t queued = 0;
+  std::size_t unfinished = 0;  // queued, or with a thread
   std::size_t max_queued = kMaxQueued;
   bool stopping = false;
   unsigned running = 0;
@@ -80,6 +81,7 @@ Errc FilePool::enqueue(Loop& home, Request& request) noexcept {
     }
     impl.last = &request;
     ++impl.queued;
+    ++impl.unfinished;
   }
   impl.wanted.notify_one();
   return Errc::ok;
@@ -100,7 +102,14 @@ void FilePool::work(Impl& impl) noexcept {
     carry_out(request);
     request.home_->mailbox().post(request);  // it belongs to its loop again
     lock.lock();
+    --impl.unfinished;
   }
+}
+
+bool FilePool::idle() const noexcept {
+  if (impl_ == nullptr) return true;
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->unfinished == 0;
 }
 
 void FilePool::carry_out(Request& request) noexcept {

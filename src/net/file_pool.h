@@ -52,6 +52,8 @@ class FilePool {
   // or no thread could be started; the request is still the caller's.
   [[nodiscard]] platform::Errc submit(Loop& home, OpenRequest& request) noexcept;
   [[nodiscard]] platform::Errc submit(Loop& home, ReadAheadRequest& request) noexcept;
+  // Nothing is queued or being worked on: every request has been mailed. For tests that wait for the end of everything.
+  [[nodiscard]] bool idle() const noexcept;
   // In a fork()ed child the threads do not exist, and the lock may be held for ever: nothing is touched any more.
   void abandon_after_fork() noexcept;
 

@@ -55,6 +55,8 @@ Loop::~Loop() {
   while (deferred_.next_ != &deferred_) cancel(*deferred_.next_);
 }
 
+bool Loop::files_are_idle() const noexcept { return files_ == nullptr || files_->idle(); }
+
 FilePool* Loop::files() noexcept {
   if (files_ == nullptr) files_.reset(new (std::nothrow) FilePool());
   return files_.get();

@@ -77,6 +77,7 @@ class Loop {
   [[nodiscard]] Mailbox& mailbox() noexcept { return mailbox_; }
   // Two threads for file work, made when first asked for. Null when memory is exhausted.
   [[nodiscard]] FilePool* files() noexcept;
+  [[nodiscard]] bool files_are_idle() const noexcept;  // no file work of ours is under way
   [[nodiscard]] TimePoint now() const noexcept {
     return now_;
   }  // read from the clock when a tick begins and after its poll
