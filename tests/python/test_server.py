@@ -17,6 +17,23 @@ from running import HANG_GUARD, Recording, Running, get, hello, until
 LOOPS = ["asyncio", "none", "auto", "asyncio:new_event_loop"]
 
 
+async def started(server: Server, **arguments: Any) -> asyncio.Task[None]:
+    """The task that serves, once it does."""
+    task = asyncio.create_task(server.serve(**arguments))
+    while not server.started:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return task
+
+
+async def ask(host: str, port: int) -> bytes:
+    """All that the server answers to a request."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_serves_off_the_main_thread_until_told_to_end(loop: str) -> None:
     app = Recording()
@@ -31,9 +48,7 @@ def test_serves_off_the_main_thread_until_told_to_end(loop: str) -> None:
 def test_serves_on_a_loop_of_the_callers() -> None:
     async def main() -> None:
         server = Server(Config(hello, port=0, access_log=False))
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        task = await started(server)
         server.should_exit = True
         await asyncio.wait_for(task, HANG_GUARD)
 
@@ -72,10 +87,7 @@ def test_the_parts_can_be_called_without_serve_and_on_another_loop_again() -> No
 
     async def main() -> None:
         await server.startup()
-        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await reader.read()).endswith(b"hello")
-        writer.close()
+        assert (await ask(*server.servers[0].sockets[0].getsockname())).endswith(b"hello")
         await server.shutdown()
 
     for _ in range(2):
@@ -89,9 +101,7 @@ def test_started_again_while_it_serves() -> None:
 
     async def main() -> None:
         server = Server(Config(app, port=0, access_log=False))
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        task = await started(server)
         await server.shutdown()
         await server.startup()
         assert server.servers
@@ -129,13 +139,8 @@ def test_serves_sockets_of_the_callers_and_leaves_them_open() -> None:
 
         async def main() -> None:
             server = Server(Config(hello, access_log=False))
-            task = asyncio.create_task(server.serve(sockets=[sock]))
-            while not server.started:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            reader, writer = await asyncio.open_connection(*sock.getsockname())
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await reader.read()).endswith(b"hello")
-            writer.close()
+            task = await started(server, sockets=[sock])
+            assert (await ask(*sock.getsockname())).endswith(b"hello")
             server.should_exit = True
             await asyncio.wait_for(task, HANG_GUARD)
 
@@ -148,9 +153,7 @@ def test_a_cancelled_serve_ends_the_lifespan() -> None:
 
     async def main() -> None:
         server = Server(Config(app, port=0, access_log=False))
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        task = await started(server)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, HANG_GUARD)
@@ -185,13 +188,8 @@ def test_reset_contextvars(reset: bool, seen: bytes) -> None:
     async def main() -> bytes:
         VARIABLE.set("outer")
         server = Server(Config(app, port=0, lifespan="off", access_log=False, reset_contextvars=reset))
-        task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.listeners[0].sock.getsockname()[1])
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
+        task = await started(server)
+        answer = await ask("127.0.0.1", server.listeners[0].sock.getsockname()[1])
         server.should_exit = True
         await asyncio.wait_for(task, HANG_GUARD)
         return answer.rsplit(b"\r\n", 1)[1]
