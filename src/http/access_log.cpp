@@ -12,6 +12,7 @@
 #include "http/log_ring.h"
 #include "platform/log_sink.h"
 #include "platform/signals.h"
+#include "platform/wait.h"
 
 namespace pyre::http {
 namespace {
@@ -193,9 +194,8 @@ void AccessLog::Impl::write_until_stopped() noexcept {
     } else {
       if (progress == Progress::all && ring.empty()) {
         asleep.store(true, std::memory_order_seq_cst);
-        // Not wait(): a symbol that only newer systems' libstdc++ has.
-        while (ring.empty() && !stop && asleep.load(std::memory_order_relaxed))
-          changed.wait_for(lock, std::chrono::hours(1));
+        platform::wait_until_ready(changed, lock,
+                                   [this] { return !ring.empty() || stop || !asleep.load(std::memory_order_relaxed); });
         asleep.store(false, std::memory_order_relaxed);
       }
       // Let lines gather: 20 writes a second at most, unless there is much. A blocked output has been waited for

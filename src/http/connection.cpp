@@ -54,12 +54,16 @@ void Connection::begin_response(Exchange& exchange) noexcept {
   ++core_.stats.requests_active;
 }
 
-// The response's last byte is queued.
-void Connection::complete(Exchange& exchange) noexcept {
+void Connection::retire(Exchange& exchange) noexcept {
   exchange.complete_ = true;
   exchange.connection_ = nullptr;
   --core_.stats.requests_active;
   core_.log(exchange);
+}
+
+// The response's last byte is queued.
+void Connection::complete(Exchange& exchange) noexcept {
+  retire(exchange);
   if (kept_ == nullptr) core_.loop.cancel(work_);  // it was for the head, most of the time
   state_.response_ended();
   front_ = nullptr;
@@ -175,11 +179,8 @@ void Connection::output_is_empty() noexcept {
 }
 
 void Connection::cut(Exchange& exchange) noexcept {
-  exchange.complete_ = true;
-  exchange.connection_ = nullptr;
   exchange.head_held_ = false;
-  --core_.stats.requests_active;
-  core_.log(exchange);
+  retire(exchange);
   if (reading_body_ == &exchange) reading_body_ = nullptr;
   front_ = nullptr;
   state_.response_ended();
@@ -255,10 +256,7 @@ Outcome Connection::switch_protocol(Exchange& exchange, std::string_view head, P
   if (!emit(nullptr, head, {}, {}, {})) return out_of_memory();
   assert(front_ == &exchange && waiting_first_ == nullptr);  // nothing behind an upgrade is parsed
   exchange.status_ = 101;
-  exchange.complete_ = true;
-  exchange.connection_ = nullptr;
-  --core_.stats.requests_active;
-  core_.log(exchange);
+  retire(exchange);
   front_ = nullptr;
   exchange.drop(Exchange::Holder::connection);
   core_.loop.cancel(work_);

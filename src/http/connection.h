@@ -93,6 +93,7 @@ class Connection final : private net::StreamEvents {
 
   // ---- turns
   void begin_response(Exchange& exchange) noexcept;
+  void retire(Exchange& exchange) noexcept;  // nothing more can be said to it: counted and logged
   void complete(Exchange& exchange) noexcept;
   void next_turn() noexcept;
   void drop_waiting() noexcept;

@@ -1,7 +1,6 @@
 #include "net/file_pool.h"
 
 #include <array>
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <new>
@@ -9,6 +8,7 @@
 #include <thread>
 
 #include "platform/signals.h"
+#include "platform/wait.h"
 
 namespace pyre::net {
 
@@ -91,8 +91,7 @@ void FilePool::work(Impl& impl) noexcept {
   platform::block_all_signals();
   std::unique_lock lock(impl.mutex);
   while (true) {
-    // Not wait(): that is a GLIBCXX_3.4.30 symbol, with which a wheel would not run on RHEL 9.
-    while (impl.first == nullptr && !impl.stopping) impl.wanted.wait_for(lock, std::chrono::hours(1));
+    platform::wait_until_ready(impl.wanted, lock, [&impl] { return impl.first != nullptr || impl.stopping; });
     if (impl.first == nullptr) return;  // stopping, and everything is done
     Request& request = *impl.first;
     impl.first = static_cast<Request*>(request.next.load(std::memory_order_relaxed));
