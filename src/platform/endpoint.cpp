@@ -1,7 +1,9 @@
 #include "platform/endpoint.h"
 
 #ifdef _WIN32
-#error "endpoint.cpp: the Windows includes belong here"
+#include "platform/windows/winsock.h"
+// Keep this order.
+#include <ws2tcpip.h>
 #else
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -17,6 +19,36 @@
 
 namespace pyre::platform {
 namespace {
+
+#ifdef _WIN32
+
+using FamilyNumber = ADDRESS_FAMILY;
+using SocketSize = int;
+constexpr int kUnixFamily = 1;  // AF_UNIX, from a header that not every SDK has
+
+std::uint32_t interface_number(const char*) noexcept { return 0; }
+std::size_t interface_name(std::uint32_t, char*, std::size_t) noexcept { return 0; }
+
+#else
+
+using FamilyNumber = sa_family_t;
+using SocketSize = socklen_t;
+constexpr int kUnixFamily = AF_UNIX;
+
+std::uint32_t interface_number(const char* name) noexcept { return ::if_nametoindex(name); }
+
+// The length, cut to `room`; 0 if there is no such interface.
+std::size_t interface_name(std::uint32_t number, char* out, std::size_t room) noexcept {
+  char name[IF_NAMESIZE];
+  if (::if_indextoname(number, name) == nullptr) return 0;
+  const std::size_t length = std::min(std::strlen(name), room);
+  std::memcpy(out, name, length);
+  return length;
+}
+
+#endif
+
+constexpr std::size_t kMaxZone = 15;  // of a zone's name: IF_NAMESIZE less the terminating zero
 
 constexpr std::array<std::uint8_t, 12> kMappedPrefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -63,11 +95,11 @@ bool parse_host(std::string_view host, bool want_ipv6, Endpoint& out) noexcept {
   if (::inet_pton(AF_INET6, text, bytes) != 1) return false;
   std::uint32_t scope = 0;
   if (!zone.empty() && !parse_number(zone, 0xffffffffU, scope)) {
-    char name[IF_NAMESIZE];
+    char name[kMaxZone + 1];
     if (zone.size() >= sizeof name || zone.find('\0') != std::string_view::npos) return false;
     std::memcpy(name, zone.data(), zone.size());
     name[zone.size()] = '\0';
-    scope = ::if_nametoindex(name);
+    scope = interface_number(name);
     if (scope == 0) return false;
   }
   set_ipv6(out, bytes, scope);
@@ -95,10 +127,7 @@ std::string_view Endpoint::host_text(std::array<char, 64>& buffer) const noexcep
   if (scope_id != 0) {
     // 45 characters at most so far; '%', and an interface name of at most 15 or a number of at most 10, fit into 64.
     buffer[size++] = '%';
-    char name[IF_NAMESIZE];
-    if (::if_indextoname(scope_id, name) != nullptr) {
-      const std::size_t length = std::min<std::size_t>(std::strlen(name), buffer.size() - size);
-      std::memcpy(buffer.data() + size, name, length);
+    if (const std::size_t length = interface_name(scope_id, buffer.data() + size, buffer.size() - size); length != 0) {
       size += length;
     } else {
       char* end = std::to_chars(buffer.data() + size, buffer.data() + buffer.size(), scope_id).ptr;
@@ -110,7 +139,7 @@ std::string_view Endpoint::host_text(std::array<char, 64>& buffer) const noexcep
 
 Endpoint Endpoint::from_sockaddr(const void* address, std::uint32_t size) noexcept {
   Endpoint out;
-  sa_family_t family_number = AF_UNSPEC;
+  FamilyNumber family_number = AF_UNSPEC;
   if (address == nullptr || size < offsetof(sockaddr, sa_family) + sizeof family_number) return out;
   std::memcpy(&family_number, static_cast<const char*>(address) + offsetof(sockaddr, sa_family), sizeof family_number);
   if (family_number == AF_INET && size >= sizeof(sockaddr_in)) {
@@ -124,7 +153,7 @@ Endpoint Endpoint::from_sockaddr(const void* address, std::uint32_t size) noexce
     std::memcpy(&in, address, sizeof in);
     out.port = ntohs(in.sin6_port);
     set_ipv6(out, in.sin6_addr.s6_addr, in.sin6_scope_id);
-  } else if (family_number == AF_UNIX) {
+  } else if (family_number == kUnixFamily) {
     out.family = Family::unix_socket;
   }
   return out;
@@ -132,9 +161,30 @@ Endpoint Endpoint::from_sockaddr(const void* address, std::uint32_t size) noexce
 
 Endpoint Endpoint::local_of(NativeSocket socket) noexcept {
   sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
+  SocketSize size = sizeof storage;
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
-  return from_sockaddr(&storage, std::min<std::uint32_t>(size, sizeof storage));
+  return from_sockaddr(&storage, std::min(static_cast<std::uint32_t>(size), std::uint32_t{sizeof storage}));
+}
+
+std::uint32_t Endpoint::to_sockaddr(void* out, std::uint32_t room) const noexcept {
+  if (family == Family::ipv4 && room >= sizeof(sockaddr_in)) {
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    in.sin_port = htons(port);
+    std::memcpy(&in.sin_addr, address.data(), 4);
+    std::memcpy(out, &in, sizeof in);
+    return sizeof in;
+  }
+  if (family == Family::ipv6 && room >= sizeof(sockaddr_in6)) {
+    sockaddr_in6 in{};
+    in.sin6_family = AF_INET6;
+    in.sin6_port = htons(port);
+    std::memcpy(&in.sin6_addr, address.data(), 16);
+    in.sin6_scope_id = scope_id;
+    std::memcpy(out, &in, sizeof in);
+    return sizeof in;
+  }
+  return 0;
 }
 
 bool Endpoint::parse(std::string_view text, Endpoint& out) noexcept {

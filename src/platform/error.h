@@ -1,7 +1,7 @@
 // Errors: from the system's number to the few codes that decisions are taken on.
 //
-// There is exactly one table per system (linux/error_linux.cpp), used for every operation: tables that are copied per
-// operation drift apart. tests/unit/platform/error_test.cpp spells the whole table out once more.
+// There is exactly one table per system (linux/error_linux.cpp, windows/error_windows.cpp), used for every operation:
+// tables that are copied per operation drift apart. tests/unit/platform/error_test.cpp spells each table out once more.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace pyre::platform {
 
-// `os_error` is an errno value. EAGAIN and EINTR are the reactor's own business and never get here; they map to
-// `other`.
+// `os_error` is an errno value; on Windows it is what GetLastError() or WSAGetLastError() says (one number space).
+// "Would block", "pending" and EINTR are the reactor's own business and never get here; they map to `other`.
 [[nodiscard]] Errc errc_from_os(std::int32_t os_error) noexcept;
 
 // The same, with the number beside it.

@@ -1,7 +1,8 @@
 // Operations: the units of work that a Reactor (reactor.h) starts and completes.
 //
 // An operation is owned by its caller, usually embedded in a connection. From the call that starts it until its
-// `done` has run, it must neither move nor be destroyed: the kernel may hold its address (IOCP does).
+// `done` has run, it must neither move nor be destroyed: the reactor holds its address, and the kernel may hold that of
+// the bytes it sends (IOCP does).
 #pragma once
 
 #include <array>
@@ -45,7 +46,7 @@ struct Op {
   Done done = nullptr;
   Op* next = nullptr;  // the reactor's ready queue
   bool in_flight = false;
-  alignas(8) std::array<std::byte, 40> os{};  // backend's own: OVERLAPPED (32) + progress, or the parked result
+  alignas(8) std::array<std::byte, 40> os{};  // backend's own: how far a send has come, or the parked result
 };
 static_assert(sizeof(Op) == 64);
 
@@ -62,9 +63,11 @@ struct SendOp : Op {
   bool more = false;  // more bytes follow at once (MSG_MORE): do not push a small segment out
 };
 
-// Sends `count` bytes (at most 512 KiB, so that one file cannot hold the loop) of `file` from `offset`. The file's own
-// position is not used. A file that ends early is reported as Errc::eof with the bytes that were sent.
+// Sends `head`, then `count` bytes (at most 512 KiB, so that one file cannot hold the loop) of `file` from `offset`.
+// The file's own position is not used. `progress` and the result's bytes count both parts. A file that ends early is
+// reported as Errc::eof with the bytes that were sent. The head's bytes stay put until done, and the file stays open.
 struct SendFileOp : Op {
+  ConstBytes head;  // what stands before the file, usually a response's head: one packet with it (TransmitFile's way)
   NativeFile file = no_file;
   std::uint64_t offset = 0;
   std::uint32_t count = 0;

@@ -1,18 +1,32 @@
 // What only a kernel can show: descriptors, limits, forks, nesting, and how many system calls a request costs.
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <thread>
 
-#include "conformance/epoll_harness.h"
+#include "conformance/native_harness.h"
 
 namespace pyre::platform::test {
 namespace {
+
+// Answers a failed call of the test's own with its name and errno.
+int must(int result, const char* call) {
+  if (result < 0) {
+    std::perror(call);
+    std::abort();
+  }
+  return result;
+}
 
 class EpollOnly : public testing::Test {
  protected:
@@ -40,7 +54,7 @@ class EpollOnly : public testing::Test {
     return ::poll(&entry, 1, timeout_ms) == 1;
   }
 
-  EpollHarness harness_{false};
+  NativeHarness harness_{false};
 };
 
 // Runs `child` in a forked process; true if it ended with 0. Only async-signal-safe matters there, and this program has
@@ -97,7 +111,7 @@ TEST_F(EpollOnly, pollable_handle_nests_in_another_epoll) {
 }
 
 TEST_F(EpollOnly, more_events_than_one_poll_takes_keep_the_handle_readable) {
-  EpollHarness small(false, ReactorOptions{4, 16});
+  NativeHarness small(false, ReactorOptions{4, 16});
   std::vector<NativeSocket> natives(10);
   std::vector<std::unique_ptr<Client>> clients;
   std::vector<std::unique_ptr<Reader>> readers;
@@ -159,7 +173,8 @@ TEST_F(EpollOnly, P21_emfile_is_exhausted_and_the_peer_waits) {
 }
 
 TEST_F(EpollOnly, accepted_sockets_are_nonblocking_cloexec_and_without_delay) {
-  const NativeSocket native = make_listener(false, 0);  // a blocking one, as a supervisor may hand down
+  const NativeSocket native = harness_.listen();
+  pyre::test::set_blocking(native, true);  // as a supervisor may hand it down
   Socket* listener = reactor().attach(native).value();
   TestAccept accept;
   reactor().accept(*listener, accept);
@@ -182,7 +197,7 @@ TEST_F(EpollOnly, no_descriptor_of_ours_survives_an_exec) {
   Connection c = connect();
   for (int fd = 3; fd < 64; ++fd) {
     const int flags = ::fcntl(fd, F_GETFD);
-    if (flags < 0 || fd == c.client->fd()) continue;
+    if (flags < 0 || fd == c.client->native()) continue;
     char target[64] = {};
     const std::string link = "/proc/self/fd/" + std::to_string(fd);
     if (::readlink(link.c_str(), target, sizeof target - 1) < 0) continue;
@@ -217,7 +232,7 @@ TEST_F(EpollOnly, P16_a_reactor_may_be_destroyed_with_sockets_attached) {
   harness_.destroy_reactor();
   EXPECT_LT(::fcntl(c.native, F_GETFD), 0);
   EXPECT_LT(::fcntl(epoll, F_GETFD), 0);
-  for (int i = 0; i < 1000 && !c.client->saw_end(); ++i) readable(c.client->fd(), 10);
+  for (int i = 0; i < 1000 && !c.client->saw_end(); ++i) readable(c.client->native(), 10);
   EXPECT_TRUE(c.client->saw_end());
   EXPECT_FALSE(recv.done());
 }
@@ -279,7 +294,7 @@ TEST_F(EpollOnly, bytes_behind_urgent_data_are_read) {
     Reader reader;
     reader.start(reactor(), *c.socket);
     c.client->write("before");
-    must(static_cast<int>(::send(c.client->fd(), "!", 1, MSG_OOB)), "send");
+    must(static_cast<int>(::send(c.client->native(), "!", 1, MSG_OOB)), "send");
     c.client->write("after");
     ASSERT_TRUE(until([&] { return reader.bytes == "beforeafter"; })) << reader.bytes;
     close(*c.socket);

@@ -1,11 +1,11 @@
 // Conformance: reading and writing (rules 2, 3 and 4).
 #include "conformance/reactor_suite.h"
 
-#include <cstdio>
-
-#include "platform/file.h"
+#include "support/files.h"
 
 namespace pyre::platform::test {
+
+using pyre::test::TemporaryFile;
 
 // --- R2: when `done` runs
 // ------------------------------------------------------------------------------------------------
@@ -323,20 +323,6 @@ TEST_P(ReactorConformance, R4_more_to_follow_is_not_held_back_for_ever) {
 // --- send_file
 // -----------------------------------------------------------------------------------------------------------
 
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string_view bytes) {
-    stream_ = std::tmpfile();
-    if (stream_ == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), stream_) != bytes.size()) std::abort();
-    std::fflush(stream_);
-  }
-  ~TemporaryFile() { std::fclose(stream_); }
-  [[nodiscard]] NativeFile native() const { return ::fileno(stream_); }
-
- private:
-  std::FILE* stream_;
-};
-
 TEST_P(ReactorConformance, send_file_sends_the_range_and_leaves_the_files_position) {
   Connection c = connect();
   const std::string text = pattern(700'000);
@@ -370,6 +356,39 @@ TEST_P(ReactorConformance, send_file_of_a_file_that_ends_early_is_eof_with_what_
   EXPECT_EQ(send.code(), Errc::eof);
   EXPECT_EQ(send.results.back().bytes, 6U);
   ASSERT_TRUE(until([&] { return c.client->received() == "456789"; }));
+  close(c);
+}
+
+// What stands before a file goes with it, and is counted with it; also when the file turns out to be shorter, or empty.
+TEST_P(ReactorConformance, send_file_sends_its_head_first) {
+  Connection c = connect();
+  const std::string text = pattern(300'000);
+  const std::string head = "HTTP/1.1 200 OK\r\n\r\n";
+  TemporaryFile file(text);
+  struct Case {
+    std::uint64_t offset;
+    std::uint32_t count;
+    std::string expected;
+    Errc code;
+  };
+  std::string expected;
+  for (const Case& round :
+       {Case{0, 300'000, head + text, Errc::ok}, Case{299'990, 10, head + text.substr(299'990), Errc::ok},
+        Case{5, 0, head, Errc::ok}, Case{299'990, 100, head + text.substr(299'990), Errc::eof},
+        Case{400'000, 10, head, Errc::eof}}) {
+    TestSendFile send;
+    send.head = std::as_bytes(std::span(head));
+    send.file = file.native();
+    send.offset = round.offset;
+    send.count = round.count;
+    reactor().send_file(*c.socket, send);
+    expected += round.expected;
+    ASSERT_TRUE(until([&] { return send.done() && c.client->received().size() == expected.size(); }));
+    EXPECT_EQ(send.code(), round.code);
+    EXPECT_EQ(send.results.back().bytes, round.expected.size());
+    EXPECT_EQ(send.progress, round.expected.size());
+  }
+  EXPECT_TRUE(c.client->received() == expected);
   close(c);
 }
 

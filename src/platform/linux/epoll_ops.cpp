@@ -311,10 +311,23 @@ EpollReactor::Sent EpollReactor::send_pieces(const EpollSocket& socket, SendOp& 
 }
 
 EpollReactor::Sent EpollReactor::send_range(const EpollSocket& socket, SendFileOp& op, Result& failure) noexcept {
+  const std::uint64_t total = op.head.size() + op.count;
+  while (op.progress < op.head.size()) {
+    const ConstBytes rest = op.head.subspan(op.progress);
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (op.count > 0 || op.more ? MSG_MORE : 0);
+    const ssize_t sent = ::send(socket.fd, rest.data(), rest.size(), flags);
+    if (sent >= 0) {
+      op.progress += static_cast<std::uint64_t>(sent);
+    } else if (errno != EINTR) {
+      if (is_would_block(errno)) return Sent::blocked;
+      failure = result_from_os(errno);
+      return Sent::failed;
+    }
+  }
   SigpipeHeld sigpipe;
-  while (op.progress < op.count) {
-    auto offset = static_cast<off_t>(op.offset + op.progress);
-    const ssize_t sent = ::sendfile(socket.fd, op.file, &offset, static_cast<std::size_t>(op.count - op.progress));
+  while (op.progress < total) {
+    auto offset = static_cast<off_t>(op.offset + (op.progress - op.head.size()));
+    const ssize_t sent = ::sendfile(socket.fd, op.file, &offset, static_cast<std::size_t>(total - op.progress));
     if (sent > 0) {
       op.progress += static_cast<std::uint64_t>(sent);
     } else if (sent == 0) {

@@ -20,6 +20,24 @@ bool overridden(NativeSocket socket) noexcept { return override_ != nullptr && o
 
 void override_sockets_for_tests(SocketOverride* sockets) noexcept { override_ = sockets; }
 
+Expected<NativeSocket> open_listener(const Endpoint& address, const ListenOptions& options) noexcept {
+  sockaddr_storage storage{};
+  const std::uint32_t size = address.to_sockaddr(&storage, sizeof storage);
+  if (size == 0) return error_from_os(EAFNOSUPPORT);
+  const int fd = ::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return error_from_os(errno);
+  const int on = 1;
+  const int v6_only = options.dual_stack ? 0 : 1;
+  const bool done =
+      ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+      (storage.ss_family != AF_INET6 || ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) == 0) &&
+      ::bind(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 && ::listen(fd, options.backlog) == 0;
+  if (done) return fd;
+  const int error = errno;
+  ::close(fd);
+  return error_from_os(error);
+}
+
 void set_nodelay(NativeSocket socket) noexcept {
   if (overridden(socket)) return;
   const int on = 1;

@@ -1,8 +1,5 @@
 #include "platform/sim/sim_reactor.h"
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -11,7 +8,7 @@
 #include <cstring>
 
 #include "platform/clock.h"
-#include "platform/error.h"
+#include "platform/endpoint.h"
 #include "platform/file.h"
 
 namespace pyre::platform::sim {
@@ -49,6 +46,9 @@ void require(bool kept, const char* sentence) noexcept {
 std::uint32_t saturate(std::uint64_t bytes) noexcept {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, UINT32_MAX));
 }
+
+// The number is for logs only, and the same on every system, so that runs can be compared.
+Result simulated(Errc code, int number) noexcept { return {code, 0, number}; }
 
 SimSocket& native_socket(Socket& socket) noexcept { return static_cast<SimSocket&>(socket); }
 
@@ -373,7 +373,7 @@ void SimReactor::send_file(Socket& base, SendFileOp& op) noexcept {
   op.progress = 0;
   socket.send_file = &op;
   socket.sending = true;
-  socket.send_total = op.count;
+  socket.send_total = op.head.size() + op.count;
   work_send(socket, true);
 }
 
@@ -489,7 +489,7 @@ std::size_t SimReactor::work_recv(SimSocket& socket) {
       result = {Errc::ok, static_cast<std::uint32_t>(size), 0};
     }
   } else {
-    result = peer.reset_arrived_ ? result_from_os(ECONNRESET) : Result{Errc::eof, 0, 0};
+    result = peer.reset_arrived_ ? simulated(Errc::reset, ECONNRESET) : Result{Errc::eof, 0, 0};
   }
   report(op, result);
   return 1;
@@ -502,7 +502,7 @@ void SimReactor::work_send(SimSocket& socket, bool first_try) {
   Result result;
   bool over = false;
   if (peer.reset_arrived_) {
-    result = result_from_os(first_try ? EPIPE : ECONNRESET);
+    result = simulated(Errc::reset, first_try ? EPIPE : ECONNRESET);
     over = true;
   } else {
     const std::size_t used = std::min<std::size_t>(peer.sending_.size(), plan_.send_buffer_bytes);
@@ -524,17 +524,23 @@ void SimReactor::work_send(SimSocket& socket, bool first_try) {
         wanted -= size;
       }
     } else if (room > 0) {
-      std::string chunk(room, '\0');
-      const auto read = read_at(socket.send_file->file, socket.send_file->offset + progress,
-                                {reinterpret_cast<std::byte*>(chunk.data()), chunk.size()});
-      if (!read) {
-        result = {read.error().code, 0, read.error().os_error};
-        over = true;
-      } else {
-        peer.sending_.append(chunk, 0, read.value());
-        if (read.value() < room) {
-          result = {Errc::eof, 0, 0};
+      const SendFileOp& send = *socket.send_file;
+      const std::uint64_t from_head =
+          std::min<std::uint64_t>(send.head.size() - std::min(progress, send.head.size()), room);
+      if (from_head > 0) peer.sending_.append(reinterpret_cast<const char*>(send.head.data()) + progress, from_head);
+      std::string chunk(room - from_head, '\0');
+      if (!chunk.empty()) {
+        const auto read = read_at(send.file, send.offset + (progress + from_head - send.head.size()),
+                                  {reinterpret_cast<std::byte*>(chunk.data()), chunk.size()});
+        if (!read) {
+          result = {read.error().code, 0, read.error().os_error};
           over = true;
+        } else {
+          peer.sending_.append(chunk, 0, read.value());
+          if (read.value() < chunk.size()) {
+            result = {Errc::eof, 0, 0};
+            over = true;
+          }
         }
       }
     }
@@ -560,7 +566,7 @@ void SimReactor::work_accept(SimSocket& socket) {
     AcceptOp& op = *socket.accepts.front();
     socket.accepts.pop_front();
     if (random_.chance(plan_.accept_exhausted)) {
-      finish(op, result_from_os(EMFILE), socket);
+      finish(op, simulated(Errc::exhausted, EMFILE), socket);
       continue;
     }
     const NativeSocket native = backlog.front();
@@ -568,12 +574,11 @@ void SimReactor::work_accept(SimSocket& socket) {
     Handle& handle = handle_of(native);
     handle.state = Handle::State::loose;
     handle.peer->accepted_ = true;
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<std::uint16_t>(1024 + handle.peer->id() % 60000));
-    std::memcpy(op.address.data(), &address, sizeof address);
-    op.address_size = sizeof address;
+    Endpoint address;
+    address.family = Endpoint::Family::ipv4;
+    address.address = {127, 0, 0, 1};
+    address.port = static_cast<std::uint16_t>(1024 + handle.peer->id() % 60000);
+    op.address_size = address.to_sockaddr(op.address.data(), static_cast<std::uint32_t>(op.address.size()));
     op.peer = native;
     finish(op, {}, socket);
   }
