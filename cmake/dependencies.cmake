@@ -42,8 +42,9 @@ elseif(TARGET llhttp::llhttp_static)
   message(STATUS "pyre: llhttp ${llhttp_VERSION} (installed package, static)")
 else()
   # Debian 12 has no libllhttp-dev; its node-llhttp carries the generated C sources.
-  find_path(PYRE_LLHTTP_SOURCES llhttp.c PATHS /usr/share/llhttp NO_DEFAULT_PATH)
-  find_path(PYRE_LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include/llhttp NO_DEFAULT_PATH)
+  find_path(PYRE_LLHTTP_SOURCES llhttp.c PATHS /usr/share/llhttp NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
+  find_path(PYRE_LLHTTP_INCLUDE llhttp.h
+    PATHS /usr/share/include/llhttp NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
   mark_as_advanced(PYRE_LLHTTP_SOURCES PYRE_LLHTTP_INCLUDE)
   if(PYRE_LLHTTP_SOURCES AND PYRE_LLHTTP_INCLUDE AND NOT FETCHCONTENT_SOURCE_DIR_LLHTTP)
     pyre_build_llhttp("${PYRE_LLHTTP_SOURCES}" "${PYRE_LLHTTP_INCLUDE}")
@@ -209,6 +210,10 @@ endif()
 
 # --- GoogleTest: for the C++ tests. -> GTest::gtest, GTest::gtest_main ------------------------------------------------
 if(PYRE_BUILD_TESTS)
+  # A cross build finds no built library, but Debian's package `googletest` has the sources.
+  if(CMAKE_CROSSCOMPILING AND NOT FETCHCONTENT_SOURCE_DIR_GOOGLETEST AND EXISTS /usr/src/googletest/CMakeLists.txt)
+    set(FETCHCONTENT_SOURCE_DIR_GOOGLETEST /usr/src/googletest CACHE PATH "")
+  endif()
   if(NOT FETCHCONTENT_SOURCE_DIR_GOOGLETEST)
     find_package(GTest QUIET)
   endif()

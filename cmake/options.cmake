@@ -35,9 +35,12 @@ target_include_directories(pyre_options INTERFACE "${PROJECT_SOURCE_DIR}/src")
 target_compile_features(pyre_options INTERFACE cxx_std_20)
 target_link_libraries(pyre_options INTERFACE Threads::Threads)
 
+if(WIN32)
+  # Windows 10 is the oldest that is served; windows.h must neither define min() and max() nor bring in winsock.h.
+  target_compile_definitions(pyre_options INTERFACE _WIN32_WINNT=0x0A00 NOMINMAX WIN32_LEAN_AND_MEAN)
+endif()
 if(MSVC)
   target_compile_options(pyre_options INTERFACE /W4 /permissive- /utf-8 /Zc:__cplusplus $<$<BOOL:${PYRE_WERROR}>:/WX>)
-  target_compile_definitions(pyre_options INTERFACE NOMINMAX WIN32_LEAN_AND_MEAN)
 else()
   target_compile_options(pyre_options INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wundef
