@@ -9,6 +9,7 @@
 #endif
 
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -138,6 +139,14 @@ std::string Pipe::read_all() {
   std::string out;
   for (std::string more = read_some(); !more.empty(); more = read_some()) out += more;
   return out;
+}
+
+platform::NativeFile made_up_file(int number) {
+#ifdef _WIN32
+  return reinterpret_cast<platform::NativeFile>(static_cast<std::uintptr_t>(number));
+#else
+  return number;
+#endif
 }
 
 bool write_file(platform::NativeFile file, std::string_view bytes) {

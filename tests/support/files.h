@@ -61,6 +61,9 @@ class Pipe {
   platform::NativeFile writer_;
 };
 
+// A handle that is none, for tests that only look at it.
+[[nodiscard]] platform::NativeFile made_up_file(int number);
+
 // Writes all of it, blocking.
 bool write_file(platform::NativeFile file, std::string_view bytes);
 

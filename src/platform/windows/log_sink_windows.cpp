@@ -1,8 +1,6 @@
 #include "platform/log_sink.h"
 
 #include <windows.h>
-// Keep this order.
-#include <winternl.h>
 
 #include <algorithm>
 #include <string_view>
@@ -10,9 +8,9 @@
 namespace pyre::platform {
 namespace {
 
-constexpr std::size_t kPieceBytes = 4096;        // Python's and cmd's pipes hold as much; lines are kept whole
+constexpr std::size_t kPieceBytes = 4096;        // what CreatePipe() holds by default; lines are kept whole
 constexpr std::size_t kFileBytes = 1024 * 1024;  // one WriteFile to a file
-constexpr DWORD kLookAgainMs = 5;                // a full pipe; Windows has no way to wait for room in one
+constexpr DWORD kInsistMs = 20;                  // between the cancellations of a write whose time is over
 
 std::size_t piece_of(ConstBytes bytes) noexcept {
   if (bytes.size() <= kPieceBytes) return bytes.size();
@@ -21,32 +19,30 @@ std::size_t piece_of(ConstBytes bytes) noexcept {
   return end == std::string_view::npos ? kPieceBytes : end + 1;
 }
 
-// FILE_PIPE_LOCAL_INFORMATION, which only the driver kit's headers have.
-struct PipeInformation {
-  ULONG type, configuration, most_instances, instances, inbound_quota, read_available, outbound_quota, write_available;
-  ULONG state, end;
+// Ends this thread's blocking write when the time is over. A pipe can be asked for its room, but the answer is 0 also
+// when a reader waits in ReadFile(), so it is no use; nor can the mode of a pipe that others share be changed.
+class Watch {
+ public:
+  explicit Watch(std::chrono::milliseconds patience) noexcept {
+    const HANDLE process = ::GetCurrentProcess();
+    if (::DuplicateHandle(process, ::GetCurrentThread(), process, &thread_, THREAD_TERMINATE, FALSE, 0) == 0) return;
+    const auto due = static_cast<DWORD>(std::clamp<std::int64_t>(patience.count(), 0, 60'000));
+    // It insists, since the first cancellation may come between two writes.
+    ::CreateTimerQueueTimer(&timer_, nullptr, &Watch::cancel, thread_, due, kInsistMs, WT_EXECUTEDEFAULT);
+  }
+  ~Watch() {
+    // Waits for a callback that runs: no later call of this thread may be cancelled.
+    if (timer_ != nullptr) ::DeleteTimerQueueTimer(nullptr, timer_, INVALID_HANDLE_VALUE);
+    if (thread_ != nullptr) ::CloseHandle(thread_);
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  static void CALLBACK cancel(void* thread, BOOLEAN) { ::CancelSynchronousIo(thread); }
+  HANDLE thread_ = nullptr;
+  HANDLE timer_ = nullptr;
 };
-constexpr auto kPipeLocalInformation = static_cast<FILE_INFORMATION_CLASS>(24);
-
-using QueryInformationFile = NTSTATUS(NTAPI*)(HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, FILE_INFORMATION_CLASS);
-
-QueryInformationFile query_function() noexcept {
-  const HMODULE library = ::GetModuleHandleW(L"ntdll.dll");
-  if (library == nullptr) return nullptr;
-  return reinterpret_cast<QueryInformationFile>(
-      reinterpret_cast<void*>(::GetProcAddress(library, "NtQueryInformationFile")));
-}
-
-// How many bytes the pipe takes without blocking; `unknown` where the system does not tell.
-std::size_t pipe_room(HANDLE pipe, std::size_t unknown) noexcept {
-  static const QueryInformationFile query = query_function();
-  if (query == nullptr) return unknown;
-  PipeInformation information{};
-  IO_STATUS_BLOCK status{};
-  if (query(pipe, &status, &information, sizeof information, kPipeLocalInformation) < 0) return unknown;
-  if (information.outbound_quota == 0) return unknown;  // unbuffered: a write waits for its reader
-  return information.write_available;
-}
 
 }  // namespace
 
@@ -56,29 +52,31 @@ LogSink::LogSink(NativeFile file) noexcept : file_(file) {
 
 LogSink::Written LogSink::write(ConstBytes bytes, std::chrono::milliseconds patience) noexcept {
   Written written;
-  const TimePoint until = Clock::now() + patience;
-  const bool is_pipe = kind_ == Kind::stream && ::GetFileType(file_) == FILE_TYPE_PIPE;
-  while (written.bytes < bytes.size()) {
-    ConstBytes rest = bytes.subspan(written.bytes);
-    rest = rest.first(kind_ == Kind::file ? std::min(rest.size(), kFileBytes) : piece_of(rest));
-    while (is_pipe && pipe_room(file_, rest.size()) < rest.size()) {
-      if (Clock::now() >= until) {
-        written.blocked = true;
-        return written;
-      }
-      ::Sleep(kLookAgainMs);
-    }
+  const auto write_piece = [&](std::size_t size) {
     DWORD count = 0;
-    if (::WriteFile(file_, rest.data(), static_cast<DWORD>(rest.size()), &count, nullptr) == 0) {
-      written.bytes += count;
-      written.os_error = static_cast<std::int32_t>(::GetLastError());
-      return written;
-    }
+    const bool done = ::WriteFile(file_, bytes.data() + written.bytes, static_cast<DWORD>(size), &count, nullptr) != 0;
+    if (!done) written.os_error = static_cast<std::int32_t>(::GetLastError());
     written.bytes += count;
-    if (count == 0) {
+    return done && count > 0;
+  };
+  if (kind_ == Kind::file) {
+    while (written.bytes < bytes.size() && write_piece(std::min(bytes.size() - written.bytes, kFileBytes))) {
+    }
+    return written;
+  }
+  const TimePoint until = Clock::now() + patience;
+  const Watch watch(patience);
+  while (written.bytes < bytes.size()) {
+    if (write_piece(piece_of(bytes.subspan(written.bytes)))) {
+      if (Clock::now() < until || written.bytes == bytes.size()) continue;
       written.blocked = true;
       return written;
     }
+    if (written.os_error == ERROR_OPERATION_ABORTED || written.os_error == 0) {
+      written.os_error = 0;
+      written.blocked = true;
+    }
+    return written;
   }
   return written;
 }

@@ -1,11 +1,11 @@
 #include "http/server.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "sim_server.h"
+#include "support/files.h"
 
 namespace pyre::http::test {
 namespace {
@@ -219,10 +219,9 @@ TEST(Server, lets_the_app_keep_an_exchange_for_longer_than_itself) {
 }
 
 TEST(Server, writes_the_access_log_for_answers_refusals_and_what_was_begun_for_a_client_that_left) {
-  int pipe[2];
-  ASSERT_EQ(::pipe(pipe), 0);
+  pyre::test::Pipe pipe;
   {
-    AccessLog log(pipe[1], AccessLog::Format::text);
+    AccessLog log(pipe.writer(), AccessLog::Format::text);
     ServerOptions options = SimServer::plain_options();
     options.access_log = &log;
     SimServer server(std::move(options));
@@ -242,12 +241,8 @@ TEST(Server, writes_the_access_log_for_answers_refusals_and_what_was_begun_for_a
     vanishing.reset();
     server.run();
   }
-  ::close(pipe[1]);
-  std::string text;
-  char buffer[4096];
-  for (ssize_t size = 0; (size = ::read(pipe[0], buffer, sizeof buffer)) > 0;)
-    text.append(buffer, static_cast<std::size_t>(size));
-  ::close(pipe[0]);
+  pipe.close_writer();
+  const std::string text = pipe.read_all();
   EXPECT_NE(text.find("\"GET /one?q HTTP/1.1\" 200 13 "), std::string::npos) << text;
   EXPECT_NE(text.find("\"GET /two HTTP/1.1\" 400 11 0.000000"), std::string::npos) << text;
   EXPECT_NE(text.find("\"-\" 400 11 "), std::string::npos) << text;

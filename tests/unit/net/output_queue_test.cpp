@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "support/files.h"
+
 namespace pyre::net {
 namespace {
 
@@ -120,7 +122,7 @@ TEST_F(OutputQueueTest, an_empty_borrowed_piece_or_file_is_released_at_once) {
   Owner owner;
   ASSERT_TRUE(queue_.append_borrowed({}, owner.borrowed()));
   EXPECT_EQ(owner.released, 1);
-  ASSERT_TRUE(queue_.append_file(0, 0, 0, owner.borrowed()));
+  ASSERT_TRUE(queue_.append_file(test::made_up_file(0), 0, 0, owner.borrowed()));
   EXPECT_EQ(owner.released, 2);
   EXPECT_TRUE(queue_.empty());
   EXPECT_FALSE(queue_.front_is_file());
@@ -132,7 +134,7 @@ TEST_F(OutputQueueTest, clear_and_the_destructor_release_what_is_left) {
   Owner file;
   ASSERT_TRUE(queue_.append_borrowed(bytes_of(first.text), first.borrowed()));
   queue_.consume(2);
-  ASSERT_TRUE(queue_.append_file(3, 0, 10, file.borrowed()));
+  ASSERT_TRUE(queue_.append_file(test::made_up_file(3), 0, 10, file.borrowed()));
   queue_.clear();
   EXPECT_EQ(first.released, 1);
   EXPECT_EQ(file.released, 1);
@@ -147,7 +149,7 @@ TEST_F(OutputQueueTest, clear_and_the_destructor_release_what_is_left) {
 TEST_F(OutputQueueTest, a_file_is_a_piece_of_its_own) {
   Owner owner;
   ASSERT_TRUE(queue_.append(bytes_of("head")));
-  ASSERT_TRUE(queue_.append_file(7, 100, 1000, owner.borrowed()));
+  ASSERT_TRUE(queue_.append_file(test::made_up_file(7), 100, 1000, owner.borrowed()));
   ASSERT_TRUE(queue_.append(bytes_of("tail")));
   EXPECT_EQ(queue_.size(), 1008U);
   EXPECT_EQ(queue_.memory(), BlockPool::kBlockBytes);
@@ -157,7 +159,7 @@ TEST_F(OutputQueueTest, a_file_is_a_piece_of_its_own) {
   ASSERT_TRUE(queue_.front_is_file());
   EXPECT_EQ(front(queue_), "");
   queue_.consume(300);
-  EXPECT_EQ(queue_.front_file().file, 7);
+  EXPECT_EQ(queue_.front_file().file, test::made_up_file(7));
   EXPECT_EQ(queue_.front_file().offset, 400U);
   EXPECT_EQ(queue_.front_file().count, 700U);
   queue_.consume(700);
@@ -210,7 +212,7 @@ TEST_F(OutputQueueTest, a_borrowed_piece_without_memory_is_not_taken_over) {
   OutputQueue queue(poor);
   Owner owner{"text"};
   EXPECT_FALSE(queue.append_borrowed(bytes_of(owner.text), owner.borrowed()));
-  EXPECT_FALSE(queue.append_file(0, 0, 1, owner.borrowed()));
+  EXPECT_FALSE(queue.append_file(test::made_up_file(0), 0, 1, owner.borrowed()));
   EXPECT_TRUE(queue.reserve(1).empty());
   EXPECT_EQ(owner.released, 0);
 }

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -13,6 +12,7 @@
 #include "net/acceptor.h"
 #include "net/stream.h"
 #include "platform/sim/sim_reactor.h"
+#include "support/files.h"
 
 namespace pyre::net {
 namespace {
@@ -328,12 +328,8 @@ void run_file_seed(std::uint64_t seed, platform::NativeFile file, const std::str
 TEST(StreamSim, files_arrive_whole_between_the_bytes_around_them) {
   Random random(3);
   const std::string contents = some_bytes(random, 700'000);
-  std::FILE* file = std::tmpfile();
-  ASSERT_NE(file, nullptr);
-  ASSERT_EQ(std::fwrite(contents.data(), 1, contents.size(), file), contents.size());
-  ASSERT_EQ(std::fflush(file), 0);
-  for (std::uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) run_file_seed(seed, ::fileno(file), contents);
-  std::fclose(file);
+  const test::TemporaryFile file(contents);
+  for (std::uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) run_file_seed(seed, file.native(), contents);
 }
 
 }  // namespace

@@ -1,13 +1,11 @@
 #include "platform/endpoint.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cstring>
+#include <string>
+
+#include "platform/socket.h"
+#include "support/sockets.h"
 
 namespace pyre::platform {
 namespace {
@@ -45,13 +43,6 @@ TEST(Endpoint, parses_what_an_address_is) {
     EXPECT_EQ(text_of(endpoint), c.host) << c.text;
     EXPECT_EQ(endpoint.port, c.port) << c.text;
   }
-}
-
-TEST(Endpoint, the_loopback_interface_is_a_scope) {
-  Endpoint endpoint;
-  ASSERT_TRUE(Endpoint::parse("fe80::1%lo", endpoint));
-  EXPECT_NE(endpoint.scope_id, 0U);
-  EXPECT_EQ(text_of(endpoint), "fe80::1%lo");
 }
 
 TEST(Endpoint, refuses_what_is_none_and_leaves_the_result_alone) {
@@ -99,46 +90,32 @@ TEST(Endpoint, refuses_what_is_none_and_leaves_the_result_alone) {
   EXPECT_EQ(endpoint.family, Family::unknown);
 }
 
-TEST(Endpoint, reads_what_the_kernel_gives) {
-  sockaddr_in in{};
-  in.sin_family = AF_INET;
-  in.sin_port = htons(8080);
-  ::inet_pton(AF_INET, "192.0.2.7", &in.sin_addr);
-  Endpoint endpoint = Endpoint::from_sockaddr(&in, sizeof in);
-  EXPECT_EQ(endpoint.family, Family::ipv4);
-  EXPECT_EQ(endpoint.port, 8080);
-  EXPECT_EQ(text_of(endpoint), "192.0.2.7");
-
-  sockaddr_in6 in6{};
-  in6.sin6_family = AF_INET6;
-  in6.sin6_port = htons(443);
-  ::inet_pton(AF_INET6, "::ffff:192.0.2.7", &in6.sin6_addr);
-  endpoint = Endpoint::from_sockaddr(&in6, sizeof in6);
-  EXPECT_EQ(endpoint.family, Family::ipv4);  // as a dual-stack listener tells of an IPv4 client
-  EXPECT_EQ(endpoint.port, 443);
-  EXPECT_EQ(text_of(endpoint), "192.0.2.7");
-
-  sockaddr_un un{};
-  un.sun_family = AF_UNIX;
-  EXPECT_EQ(Endpoint::from_sockaddr(&un, sizeof(sa_family_t)).family, Family::unix_socket);  // an unnamed peer
-  EXPECT_EQ(text_of(Endpoint::from_sockaddr(&un, sizeof un)), "");
-
-  EXPECT_EQ(Endpoint::from_sockaddr(&in, 4).family, Family::unknown);  // cut off
-  EXPECT_EQ(Endpoint::from_sockaddr(&in, 0).family, Family::unknown);
+TEST(Endpoint, becomes_what_the_kernel_wants_and_comes_back) {
+  for (const char* text : {"192.0.2.7:8080", "[2001:db8::1]:443", "[fe80::1%7]:1"}) {
+    Endpoint before;
+    ASSERT_TRUE(Endpoint::parse(text, before));
+    std::array<std::byte, 128> storage{};
+    const std::uint32_t size = before.to_sockaddr(storage.data(), storage.size());
+    ASSERT_NE(size, 0U);
+    const Endpoint after = Endpoint::from_sockaddr(storage.data(), size);
+    EXPECT_EQ(after.family, before.family);
+    EXPECT_EQ(after.port, before.port);
+    EXPECT_EQ(after.address, before.address);
+    EXPECT_EQ(after.scope_id, before.scope_id);
+    EXPECT_EQ(Endpoint::from_sockaddr(storage.data(), 4).family, Family::unknown);  // cut off
+    EXPECT_EQ(Endpoint::from_sockaddr(storage.data(), 0).family, Family::unknown);
+    EXPECT_EQ(before.to_sockaddr(storage.data(), 8), 0U);
+  }
   EXPECT_EQ(Endpoint::from_sockaddr(nullptr, 100).family, Family::unknown);
 }
 
 TEST(Endpoint, local_of_asks_the_socket) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in in{};
-  in.sin_family = AF_INET;
-  in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in), 0);
-  const Endpoint endpoint = Endpoint::local_of(fd);
+  const NativeSocket listener = pyre::test::listen_on_loopback();
+  const Endpoint endpoint = Endpoint::local_of(listener);
   EXPECT_EQ(text_of(endpoint), "127.0.0.1");
   EXPECT_NE(endpoint.port, 0);
-  ::close(fd);
-  EXPECT_EQ(Endpoint::local_of(-1).family, Family::unknown);
+  close_socket(listener);
+  EXPECT_EQ(Endpoint::local_of(no_socket).family, Family::unknown);
 }
 
 }  // namespace
