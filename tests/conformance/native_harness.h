@@ -61,6 +61,7 @@ class SocketClient final : public Client {
     if (finish_ && to_write_.empty()) {
       pyre::test::finish_writing(socket_);
       finish_ = false;
+      finished_ = true;
     }
     char buffer[65536];
     while (reading_ && !saw_end_ && !saw_reset_) {
@@ -69,7 +70,8 @@ class SocketClient final : public Client {
       if (got.outcome == Outcome::done) {
         received_.append(buffer, got.bytes);
       } else if (got.outcome == Outcome::end) {
-        saw_end_ = true;
+        saw_reset_ = !finished_ && pyre::test::was_reset(socket_);
+        saw_end_ = !saw_reset_;
       } else {
         saw_reset_ = true;
       }
@@ -82,6 +84,7 @@ class SocketClient final : public Client {
   std::string to_write_;
   std::string received_;
   bool finish_ = false;
+  bool finished_ = false;
   bool reading_ = true;
   bool saw_end_ = false;
   bool saw_reset_ = false;

@@ -161,6 +161,15 @@ Moved read_some(NativeSocket socket, char* into, std::size_t size) {
   return moved(::recv(socket, into, static_cast<Count>(size), 0));
 }
 
+bool was_reset(NativeSocket socket) {
+#ifdef _WIN32
+  return ::send(socket, "", 0, 0) != 0 && is_reset(last_error());
+#else
+  static_cast<void>(socket);
+  return false;
+#endif
+}
+
 bool write_all(NativeSocket socket, std::string_view bytes) {
   while (!bytes.empty()) {
     const Moved moved = write_some(socket, bytes.substr(0, 100'000));

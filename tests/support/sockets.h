@@ -43,6 +43,9 @@ struct Moved {
 };
 [[nodiscard]] Moved write_some(NativeSocket socket, std::string_view bytes);
 [[nodiscard]] Moved read_some(NativeSocket socket, char* into, std::size_t size);
+// After Outcome::end on a socket that has not finished writing: was it a reset? Wine's server takes the error of a
+// socket that it watches, and a read that comes after it finds an end. The other systems tell by themselves.
+[[nodiscard]] bool was_reset(NativeSocket socket);
 bool write_all(NativeSocket socket, std::string_view bytes);  // a blocking socket
 std::string read_all(NativeSocket socket);                    // a blocking socket, until its end or an error
 [[nodiscard]] bool wait_readable(NativeSocket socket, int timeout_ms);

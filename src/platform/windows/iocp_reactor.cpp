@@ -101,7 +101,11 @@ void IocpReactor::say_farewell() noexcept {
         continue;
       }
       IocpSocket& socket = *reinterpret_cast<IocpSocket*>(packet.lpCompletionKey);
-      (packet.lpOverlapped == &socket.recv_io ? socket.recv_pending : socket.send_pending) = false;
+      if (packet.lpOverlapped == &socket.recv_io) {
+        socket.recv_pending = false;
+      } else {
+        socket.send_pending = false;
+      }
     }
   }
 }

@@ -37,9 +37,11 @@ Winsock start() noexcept {
 
 }  // namespace
 
-const Winsock& winsock() noexcept {
-  static const Winsock started = start();
+Winsock& winsock_for_tests() noexcept {
+  static Winsock started = start();
   return started;
 }
+
+const Winsock& winsock() noexcept { return winsock_for_tests(); }
 
 }  // namespace pyre::platform

@@ -24,6 +24,8 @@ struct Winsock {
 // The first call starts it. It is never ended: the process's other users of Winsock count on their own start anyway,
 // and a static destructor would race with sockets that are still open.
 [[nodiscard]] const Winsock& winsock() noexcept;
+// The same, to be changed: as if a layered provider were installed.
+[[nodiscard]] Winsock& winsock_for_tests() noexcept;
 
 inline HANDLE handle_of(SOCKET socket) noexcept { return reinterpret_cast<HANDLE>(socket); }
 

@@ -175,7 +175,7 @@ TEST_F(StreamNativeTest, accepts_over_loopback_and_tells_the_peers_address) {
     std::this_thread::yield();
     cut = test::read_some(clients.front(), buffer, sizeof buffer);
   }
-  EXPECT_EQ(cut.outcome, test::Outcome::reset);
+  EXPECT_TRUE(cut.outcome == test::Outcome::reset || test::was_reset(clients.front()));
   // The listener is still the caller's, and listens.
   test::close_it(test::connect_to(listener));
   for (const platform::NativeSocket client : clients) test::close_it(client);
