@@ -1,15 +1,13 @@
 // Large pieces, files, and memory that runs out: what leaves a connection other than by copying.
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <fstream>
-
-#include "platform/file.h"
 #include "sim_server.h"
+#include "support/files.h"
 
 namespace pyre::http::test {
 namespace {
 
+using pyre::test::TemporaryFile;  // each run its own: two of these tests may run at once
 using Event = TestApp::Event;
 constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -18,25 +16,6 @@ struct Owner {
   [[nodiscard]] net::Borrowed borrow() {
     return {this, [](void* owner) noexcept { ++static_cast<Owner*>(owner)->released; }};
   }
-};
-
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& content) : path_(testing::TempDir() + "/pyre_output_test") {
-    std::ofstream(path_, std::ios::binary) << content;
-    file_ = platform::open_file(path_.c_str()).value();
-  }
-  ~TemporaryFile() {
-    platform::close_file(file_);
-    (void)std::remove(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  [[nodiscard]] platform::NativeFile get() const { return file_; }
-
- private:
-  std::string path_;
-  platform::NativeFile file_;
 };
 
 std::string pattern(std::size_t size) {
@@ -81,11 +60,11 @@ TEST(Output, sends_ranges_of_files) {
     }
     EXPECT_EQ(exchange.start(), Outcome::ok);
     if (in_two) {
-      EXPECT_EQ(exchange.write_file(file.get(), 0, 0, owner.borrow(), false), Outcome::ok);
-      EXPECT_EQ(exchange.write_file(file.get(), 10, 100, owner.borrow(), false), Outcome::ok);
-      EXPECT_EQ(exchange.write_file(file.get(), 110, 599'890, owner.borrow(), true), Outcome::ok);
+      EXPECT_EQ(exchange.write_file(file.native(), 0, 0, owner.borrow(), false), Outcome::ok);
+      EXPECT_EQ(exchange.write_file(file.native(), 10, 100, owner.borrow(), false), Outcome::ok);
+      EXPECT_EQ(exchange.write_file(file.native(), 110, 599'890, owner.borrow(), true), Outcome::ok);
     } else {
-      EXPECT_EQ(exchange.write_file(file.get(), 10, 599'990, owner.borrow(), true), Outcome::ok);
+      EXPECT_EQ(exchange.write_file(file.native(), 10, 599'990, owner.borrow(), true), Outcome::ok);
     }
     server.app.release(exchange);
   };
@@ -122,7 +101,7 @@ TEST(Output, opens_no_more_files_for_a_peer_that_reads_nothing) {
     const int end = in_pieces ? 2000 : given + 1;
     while (given < end) {
       ++given;
-      EXPECT_EQ(exchange.write_file(file.get(), 0, 10, owner.borrow(), given == end), Outcome::ok);
+      EXPECT_EQ(exchange.write_file(file.native(), 0, 10, owner.borrow(), given == end), Outcome::ok);
       if (given < end && exchange.should_wait()) return;
     }
     server.app.release(exchange);
@@ -152,7 +131,7 @@ TEST(Output, cuts_the_connection_when_a_file_turns_out_shorter) {
     if (event != Event::request) return;
     exchange.response_head().start(200);
     EXPECT_EQ(exchange.start(), Outcome::ok);
-    EXPECT_EQ(exchange.write_file(file.get(), 0, 2000, owner.borrow(), true), Outcome::ok);
+    EXPECT_EQ(exchange.write_file(file.native(), 0, 2000, owner.borrow(), true), Outcome::ok);
     server.app.release(exchange);
   };
   Peer& peer = server.connect();
@@ -170,7 +149,7 @@ TEST(Output, resets_the_connection_when_its_end_would_pass_for_the_end_of_a_file
     if (event != Event::request) return;
     exchange.response_head().start(200);
     EXPECT_EQ(exchange.start(), Outcome::ok);
-    EXPECT_EQ(exchange.write_file(file.get(), 0, 2000, owner.borrow(), false), Outcome::ok);
+    EXPECT_EQ(exchange.write_file(file.native(), 0, 2000, owner.borrow(), false), Outcome::ok);
   };
   Peer& peer = server.connect();
   server.exchange(peer, "GET / HTTP/1.0\r\n\r\n");
