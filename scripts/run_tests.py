@@ -136,6 +136,12 @@ def ctest_step(name: str, preset: str) -> Step:
     return Step(name, ["ctest", "--preset", preset, "--output-junit", str(RESULTS / f"{name}.xml")], junit=True)
 
 
+def windows_steps(extra: list[str]) -> list[Step]:
+    step = ctest_step("windows-ctest", "mingw-wine")
+    step.command = ["scripts/under-wine", *step.command]
+    return [step]
+
+
 def lint_steps(extra: list[str]) -> list[Step]:
     cpp = subprocess.run(
         [
@@ -291,6 +297,12 @@ JOBS = [
     Job("py314", "the Python tests on Python 3.14", [["scripts/setup", "py314"]], py314_steps),
     Job("asan", "C++ and Python tests with AddressSanitizer, LeakSanitizer and UBSan", build("asan-ubsan"), asan_steps),
     Job("tsan", "C++ and Python tests with ThreadSanitizer", build("tsan"), tsan_steps),
+    Job(
+        "windows",
+        "the C++ tests, built by mingw-w64 and run under Wine",
+        [["scripts/setup", "windows"], *build("mingw-wine")],
+        windows_steps,
+    ),
     Job("fuzz", f"each fuzz target for {FUZZ_S} seconds", build("fuzz"), fuzz_steps),
     Job("package", "pip install . into an empty environment; the wheel", [["scripts/build-wheel"]], package_steps),
     Job(

@@ -96,7 +96,7 @@ struct ReactorOptions {
   std::uint32_t reads_per_socket = 16;  // recv completions on one socket in one poll
 };
 
-// The system's native backend: epoll on Linux. Null with errno-style `error` if the kernel refuses.
+// The system's native backend: epoll on Linux, a completion port on Windows. An error if the kernel refuses.
 [[nodiscard]] Expected<std::unique_ptr<Reactor>> make_reactor(BufferSource& buffers,
                                                               const ReactorOptions& options = {}) noexcept;
 
