@@ -164,6 +164,7 @@ class Config:
         self.log_format = log_format
         self.access_log = access_log
         self.use_colors = use_colors
+        self.io_threads = io_threads
         self.timeout_notify = timeout_notify
         self.callback_notify = callback_notify
 
@@ -324,6 +325,8 @@ class Config:
             "timeout_write": self.timeout_write,
             # 0 means "close after the response" in uvicorn; to the engine's timer wheel one tick is the same.
             "timeout_keep_alive": max(self.timeout_keep_alive, 0.001),
+            "io_threads": self.io_threads,
+            "io_wake": os.environ.get("PYRE_IO_WAKE", "auto"),  # not an option: for tests
         }
 
     def _search_app_dir(self) -> None:
@@ -352,7 +355,7 @@ class Config:
         for name in ("limit_concurrency", "limit_max_requests", "threads"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("limit_max_requests_jitter", "limit_request_body", "timeout_body_min_rate", "timeout_keep_alive"):
+        for name in ("limit_max_requests_jitter", "io_threads", "limit_request_body", "timeout_body_min_rate", "timeout_keep_alive"):
             _at_least(name, getattr(self, name), 0)
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:

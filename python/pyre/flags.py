@@ -285,9 +285,10 @@ FLAGS: tuple[Flag, ...] = (
         "--io-threads",
         "integer",
         0,
-        "I/O threads. 0: the reactor runs in the event loop's thread.",
+        "Threads for I/O. 0: it runs inside the event loop's thread, which costs least. 1: on a thread of its own, "
+        "which accepts, parses, refuses and times out while Python is busy.",
         uvicorn=False,
-        refuses=lambda value: "I/O threads of their own are not built yet: use 0." if value else None,
+        refuses=lambda value: "more than 1 is not built yet: use 0 or 1." if value is not None and value > 1 else None,
     ),
 )
 

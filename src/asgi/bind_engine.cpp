@@ -11,6 +11,7 @@
 #include <string>
 
 #include "asgi/bind_engine.h"
+#include "asgi/detached_host.h"
 #include "asgi/embedded_host.h"
 #include "http/access_log.h"
 
@@ -97,6 +98,11 @@ class Engine {
     dispatch.root_path = read.get<std::string>("root_path", "");
     dispatch.limit_concurrency = read.get<std::uint64_t>("limit_concurrency", 0);
     dispatch.limit_max_requests = read.get<std::uint64_t>("limit_max_requests", 0);
+    const auto io_threads = read.get<std::uint32_t>("io_threads", 0);
+    if (io_threads > 1) throw py::value_error("io_threads above 1 is not built yet");
+    const auto wake = read.get<std::string>("io_wake", "auto");
+    if (wake != "auto" && wake != "event" && wake != "socket_pair")
+      throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
     read.done();
 
     if (log_fd >= 0) {
@@ -106,11 +112,17 @@ class Engine {
     }
     auto net_loop = net::Loop::create();
     if (!net_loop) raise_system_error(net_loop.error(), "the I/O reactor could not be made");
-    host_ = std::make_unique<EmbeddedHost>(std::move(*net_loop));
-    if (!host_->init(dispatch, std::move(server), on_max_requests.ptr())) {
-      py::error_already_set error;
-      host_.reset();
-      throw error;
+    // Where no other event loop can watch the reactor (Windows), it always has a thread of its own.
+    if (io_threads == 0 && (*net_loop)->reactor().pollable_handle() != platform::no_socket) {
+      auto host = std::make_unique<EmbeddedHost>(std::move(*net_loop));
+      const bool made = host->init(dispatch, std::move(server), on_max_requests.ptr());
+      host_ = std::move(host);
+      if (!made) fail();
+    } else {
+      auto host = std::make_unique<DetachedHost>(std::move(*net_loop), std::move(server));
+      const bool made = host->init(dispatch, on_max_requests.ptr(), wake);
+      host_ = std::move(host);
+      if (!made) fail();
     }
     engines().insert(this);
   }
@@ -122,32 +134,22 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   void listen(int fd, bool unix_socket) {
-    const platform::Error error = open_host().server().listen(fd, unix_socket);
+    const platform::Error error = open_host().listen(fd, unix_socket);
     if (error.code != platform::Errc::ok) raise_system_error(error, "listen");
-    // The first accept is tried in the next tick.
-    host_->schedule_tick();
   }
-  void stop_listening() {
-    open_host().server().stop_listening();
-    host_->schedule_tick();
-  }
-  void drain() {
-    open_host().server().drain();
-    host_->schedule_tick();
-  }
+  void stop_listening() { open_host().stop_listening(); }
+  void drain() { open_host().drain(); }
   void abort() {
     open_host().dispatcher().cancel_all();
-    if (!host_) return;  // closed by what a cancellation ran
-    host_->server().abort();
-    host_->schedule_tick();
+    if (host_) host_->abort();  // else closed by what a cancellation ran
   }
   void close() {
-    if (host_) EmbeddedHost::dispose(std::move(host_), std::move(log_));
+    if (host_) Host::dispose(std::move(host_), std::move(log_));
     log_.reset();
   }
   bool idle() const { return !host_ || host_->idle(); }
   std::uint64_t active_requests() const { return host_ ? host_->dispatcher().active() : 0; }
-  std::uint64_t connections() const { return host_ ? host_->server().stats().connections_open : 0; }
+  std::uint64_t connections() const { return host_ ? host_->connections() : 0; }
   py::object wait_idle() {
     py::object future = py::module_::import("asyncio").attr("get_running_loop")().attr("create_future")();
     if (!host_) {
@@ -160,7 +162,8 @@ class Engine {
   py::dict stats() const {
     py::dict out;
     if (!host_) return out;
-    const http::ServerStats& server = host_->server().stats();
+    const IoStats io = host_->io_stats();
+    const http::ServerStats& server = io.server;
     out["connections_total"] = server.connections_total;
     out["connections_open"] = server.connections_open;
     out["requests_total"] = server.requests_total;
@@ -184,7 +187,8 @@ class Engine {
     out["ticks"] = host.ticks;
     out["gil_releases"] = host.gil_releases;
     out["sections_with_gil"] = host.sections_with_gil;
-    const platform::ReactorStats& reactor = host_->net_loop().reactor().stats();
+    out["io_wakes"] = host.wakes;
+    const platform::ReactorStats& reactor = io.reactor;
     out["reactor_polls"] = reactor.polls;
     out["reactor_events"] = reactor.events;
     out["reactor_control_calls"] = reactor.control_calls;
@@ -203,7 +207,13 @@ class Engine {
     static auto* all = new std::set<Engine*>;
     return *all;
   }
-  EmbeddedHost& open_host() {
+  // Passes the exception that is set on.
+  [[noreturn]] void fail() {
+    py::error_already_set error;
+    host_.reset();
+    throw error;
+  }
+  Host& open_host() {
     if (!host_) throw std::runtime_error("the engine is closed");
     return *host_;
   }
@@ -221,7 +231,7 @@ class Engine {
   }
 
   std::unique_ptr<http::AccessLog> log_;  // outlives the host's server
-  std::unique_ptr<EmbeddedHost> host_;
+  std::unique_ptr<Host> host_;
 };
 
 }  // namespace

@@ -17,6 +17,12 @@ class DecrefQueue {
   }
   void push(PyObject* object) noexcept { objects_.push_back(object); }
   [[nodiscard]] bool empty() const noexcept { return objects_.empty(); }
+  // On a thread that never has the GIL: gives each to `take`, which sends it where it can be dropped.
+  template <typename Take>
+  void hand_over(Take take) noexcept {
+    for (PyObject* object : objects_) take(object);
+    objects_.clear();
+  }
   // Needs the GIL. A finaliser may run Python code, which may push again: those are dropped, too.
   void drain() noexcept {
     if (objects_.empty()) return;

@@ -6,7 +6,11 @@
 
 namespace pyre::asgi {
 
-Dispatcher::Dispatcher(net::Loop& net_loop, DispatcherHost& host) noexcept : net_loop_(net_loop), host_(host) {}
+namespace {
+constexpr std::chrono::seconds kRefresh{1};  // between two looks at what the event loop is set to
+}
+
+Dispatcher::Dispatcher(net::Loop* net_loop, DispatcherHost& host) noexcept : net_loop_(net_loop), host_(host) {}
 
 Dispatcher::~Dispatcher() { detach_all(); }
 
@@ -20,7 +24,7 @@ bool Dispatcher::init(const Options& options) noexcept {
   return scopes_.init(options.scheme.c_str(), options.root_path.c_str(), options.state) && tasks_.init(options.loop);
 }
 
-void Dispatcher::push(http::Exchange& exchange) noexcept {
+void Dispatcher::push(http::AppExchange& exchange) noexcept {
   if ((exchange.app_flags & kQueued) != 0) return;
   exchange.app_flags |= kQueued;
   exchange.app_next = nullptr;
@@ -32,15 +36,15 @@ void Dispatcher::push(http::Exchange& exchange) noexcept {
   last_ = &exchange;
 }
 
-void Dispatcher::push_front(http::Exchange& exchange) noexcept {
+void Dispatcher::push_front(http::AppExchange& exchange) noexcept {
   exchange.app_flags |= kQueued | kNextInLine;
   exchange.app_next = first_;
   first_ = &exchange;
   if (last_ == nullptr) last_ = &exchange;
 }
 
-http::Exchange& Dispatcher::pop() noexcept {
-  http::Exchange& exchange = *first_;
+http::AppExchange& Dispatcher::pop() noexcept {
+  http::AppExchange& exchange = *first_;
   first_ = exchange.app_next;
   if (first_ == nullptr) last_ = nullptr;
   exchange.app_next = nullptr;
@@ -48,7 +52,7 @@ http::Exchange& Dispatcher::pop() noexcept {
   return exchange;
 }
 
-void Dispatcher::on_request(http::Exchange& exchange) noexcept {
+void Dispatcher::start_later(http::AppExchange& exchange) noexcept {
   exchange.app = nullptr;
   exchange.app_flags = kNew;
   ++active_;
@@ -60,13 +64,14 @@ void Dispatcher::on_request(http::Exchange& exchange) noexcept {
   }
 }
 
-void Dispatcher::wake_later(http::Exchange& exchange) noexcept {
+void Dispatcher::wake_later(http::AppExchange& exchange) noexcept {
   // Nobody waits: nothing to wake. (A new one looks at the exchange itself when it starts.)
   const auto* cycle = static_cast<const HttpCycle*>(exchange.app);
   if (cycle == nullptr || (cycle->receive_waiters == nullptr && cycle->send_waiters == nullptr)) return;
   push(exchange);
 }
 
+void Dispatcher::on_request(http::Exchange& exchange) noexcept { start_later(exchange); }
 void Dispatcher::on_body(http::Exchange& exchange) noexcept { wake_later(exchange); }
 void Dispatcher::on_drained(http::Exchange& exchange) noexcept { wake_later(exchange); }
 void Dispatcher::on_disconnect(http::Exchange& exchange, bool) noexcept { wake_later(exchange); }
@@ -74,17 +79,17 @@ void Dispatcher::on_connection_info_released(http::ConnectionInfo& info) noexcep
 
 bool Dispatcher::run_batch() noexcept {
   if (first_ == nullptr) return true;
-  if (net_loop_.wall_second() != refreshed_second_) {
-    refreshed_second_ = net_loop_.wall_second();
+  platform::TimePoint now = platform::now();
+  if (now >= refresh_at_) {
+    refresh_at_ = now + kRefresh;
     if (!tasks_.refresh()) PyErr_WriteUnraisable(loop_.get());
   }
-  platform::TimePoint now = platform::now();
   BatchPolicy policy(now);
   InLine line;
   ++stats_.batches;
   bool go_on = true;
   while (go_on && first_ != nullptr) {
-    http::Exchange& exchange = pop();
+    http::AppExchange& exchange = pop();
     if ((exchange.app_flags & kNextInLine) != 0) {
       exchange.app_flags &= static_cast<std::uint8_t>(~kNextInLine);
       if (!line.admit(now) && first_ != nullptr) {  // the others' turn
@@ -106,7 +111,7 @@ bool Dispatcher::run_batch() noexcept {
   return true;
 }
 
-void Dispatcher::step(http::Exchange& exchange) noexcept {
+void Dispatcher::step(http::AppExchange& exchange) noexcept {
   if ((exchange.app_flags & kNew) != 0) {
     exchange.app_flags &= static_cast<std::uint8_t>(~kNew);
     start_request(exchange);
@@ -118,7 +123,7 @@ void Dispatcher::step(http::Exchange& exchange) noexcept {
   }
 }
 
-void Dispatcher::start_request(http::Exchange& exchange) noexcept {
+void Dispatcher::start_request(http::AppExchange& exchange) noexcept {
   ++stats_.requests;
   if (limit_max_requests_ != 0 && stats_.requests == limit_max_requests_) host_.on_max_requests();
   if (exchange.dead()) {  // gone before its turn
@@ -146,7 +151,7 @@ void Dispatcher::start_request(http::Exchange& exchange) noexcept {
   if (!scope || !call_app(cycle, app_.get(), scope.get()) || !tasks_.start(cycle)) finish(cycle);
 }
 
-void Dispatcher::release(http::Exchange& exchange) noexcept {
+void Dispatcher::release(http::AppExchange& exchange) noexcept {
   --active_;
   if ((exchange.app_flags & kQueued) != 0) {
     exchange.app_flags |= kReleased;  // it is on the list: let go of when its turn comes
@@ -201,7 +206,7 @@ void Dispatcher::cancel_all() noexcept {
 
 void Dispatcher::detach_all() noexcept {
   while (first_ != nullptr) {
-    http::Exchange* exchange = std::exchange(first_, first_->app_next);
+    http::AppExchange* exchange = std::exchange(first_, first_->app_next);
     const bool ours = (exchange->app_flags & (kNew | kReleased)) != 0;
     exchange->app_flags = 0;
     exchange->app_next = nullptr;

@@ -1,6 +1,7 @@
-// Dispatcher: the GIL-aware edge between the connections and the app. The http layer pushes exchanges onto its lists
+// Dispatcher: the GIL-aware edge between the connections and the app. Exchanges are pushed onto its list, with or
 // without the GIL; run_batch(), with the GIL, builds scopes, starts tasks and wakes those that wait, bounded by
-// BatchPolicy. Embedded: everything on the loop's thread.
+// BatchPolicy. Everything on the app's thread: embedded, that is the I/O loop's, and the http layer pushes by itself;
+// detached, the host pushes what the I/O thread has sent (DetachedHost).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,17 @@
 #include "asgi/scope_builder.h"
 #include "asgi/task_starter.h"
 #include "http/exchange.h"
+#include "net/file_pool.h"
 #include "net/loop.h"
 
 namespace pyre::asgi {
+
+// A file that is opened for an app. `delivered` runs on the app's thread.
+struct FileOpening : net::FilePool::OpenRequest {
+  explicit FileOpening(Deliver delivered) noexcept : OpenRequest(delivered), on_app_thread(delivered) {}
+  const Deliver on_app_thread;
+  net::Mailbox* inbox = nullptr;  // the app's, if its thread is not the loop's
+};
 
 // What tells the dispatcher's host that there is something to do: output to flush or requests to start.
 class DispatcherHost {
@@ -23,6 +32,8 @@ class DispatcherHost {
   virtual void schedule_tick() noexcept = 0;
   // With or without the GIL: once, when limit_max_requests is reached. Python is told in the next section with the GIL.
   virtual void on_max_requests() noexcept = 0;
+  // Not ok: the request is still the caller's.
+  [[nodiscard]] virtual platform::Errc open(FileOpening& request) noexcept = 0;
 
  protected:
   ~DispatcherHost() = default;
@@ -39,7 +50,8 @@ struct DispatcherStats {
 
 class Dispatcher final : public http::RequestHandler {
  public:
-  Dispatcher(net::Loop& net_loop, DispatcherHost& host) noexcept;
+  // `net_loop` is the one that this thread runs; null if it runs on another.
+  Dispatcher(net::Loop* net_loop, DispatcherHost& host) noexcept;
   ~Dispatcher();  // GIL; after cancel_all() and detach_all()
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
@@ -67,52 +79,53 @@ class Dispatcher final : public http::RequestHandler {
   // Runs one batch. False: a BaseException (KeyboardInterrupt) is set and must be passed on to the event loop.
   [[nodiscard]] bool run_batch() noexcept;
   void report_app_error(PyObject* exception, const http::RequestHead& head) noexcept;
-  void release(http::Exchange& exchange) noexcept;
+  void release(http::AppExchange& exchange) noexcept;
   void cancel_all() noexcept;  // task.cancel() for every running request
   void detach_all() noexcept;  // their receive() and send() lose their exchange
   void remember(HttpCycle& cycle) noexcept;
   void forget(HttpCycle& cycle) noexcept;
   void note_work() noexcept { host_.schedule_tick(); }
+  [[nodiscard]] platform::Errc open(FileOpening& request) noexcept { return host_.open(request); }
   // The loop's now() is of the last tick, or of before a slow step: deadlines that a send() sets must not count from
   // then.
   void touch_clock() noexcept {
     if (clock_is_fresh_) return;
     clock_is_fresh_ = true;
-    net_loop_.update_now();
+    if (net_loop_ != nullptr) net_loop_->update_now();
   }
   void clock_grows_old() noexcept { clock_is_fresh_ = false; }
 
   // ---- with or without
   [[nodiscard]] bool has_pending() const noexcept { return first_ != nullptr; }
-  void wake_later(http::Exchange& exchange) noexcept;
+  void start_later(http::AppExchange& exchange) noexcept;  // a new request
+  void wake_later(http::AppExchange& exchange) noexcept;
   [[nodiscard]] bool on_loop_thread() const noexcept { return PyThread_get_thread_ident() == thread_; }
   [[nodiscard]] PyObject* loop() const noexcept { return loop_.get(); }
-  [[nodiscard]] net::Loop& net_loop() noexcept { return net_loop_; }
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }  // requests given to the app and not over
   [[nodiscard]] const DispatcherStats& stats() const noexcept { return stats_; }
 
  private:
   enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4, kNextInLine = 8 };
-  void push(http::Exchange& exchange) noexcept;
-  void push_front(http::Exchange& exchange) noexcept;
-  [[nodiscard]] http::Exchange& pop() noexcept;
-  void step(http::Exchange& exchange) noexcept;
-  void start_request(http::Exchange& exchange) noexcept;
+  void push(http::AppExchange& exchange) noexcept;
+  void push_front(http::AppExchange& exchange) noexcept;
+  [[nodiscard]] http::AppExchange& pop() noexcept;
+  void step(http::AppExchange& exchange) noexcept;
+  void start_request(http::AppExchange& exchange) noexcept;
 
-  net::Loop& net_loop_;
+  net::Loop* net_loop_;
   DispatcherHost& host_;
   PyRef app_;
   PyRef loop_;
   PyRef on_error_;
   ScopeBuilder scopes_;
   TaskStarter tasks_;
-  http::Exchange* first_ = nullptr;  // FIFO through Exchange::app_next
-  http::Exchange* last_ = nullptr;
+  http::AppExchange* first_ = nullptr;  // FIFO through Exchange::app_next
+  http::AppExchange* last_ = nullptr;
   HttpCycle* cycles_ = nullptr;  // unfinished ones
   std::uint64_t limit_concurrency_ = 0;
   std::uint64_t limit_max_requests_ = 0;
   std::uint64_t active_ = 0;
-  std::int64_t refreshed_second_ = 0;
+  platform::TimePoint refresh_at_{};
   unsigned long thread_ = 0;
   bool clock_is_fresh_ = false;
   bool front_is_open_ =

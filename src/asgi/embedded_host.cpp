@@ -1,7 +1,6 @@
 #include "asgi/embedded_host.h"
 
 #include "asgi/decref_queue.h"
-#include "asgi/interned.h"
 #include "platform/clock.h"
 
 namespace pyre::asgi {
@@ -11,85 +10,22 @@ namespace {
 constexpr std::chrono::milliseconds kSlowTake{1};
 constexpr std::chrono::milliseconds kContendedFor{100};
 
-// A callable without arguments that the event loop keeps. It outlives the host if the event loop still holds it.
-struct HostCallback {
-  PyObject ob_base;
-  vectorcallfunc vectorcall;
-  EmbeddedHost* host;  // null once the host is gone
-  PyObject* (EmbeddedHost::*method)() noexcept;
-};
-PyTypeObject callback_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
-
-PyObject* callback_call(PyObject* object, PyObject* const*, size_t, PyObject*) noexcept {
-  auto* self = reinterpret_cast<HostCallback*>(object);
-  if (self->host == nullptr) Py_RETURN_NONE;
-  EmbeddedHost* host = self->host;
-  host->enter();
-  PyObject* result = (host->*self->method)();
-  host->leave();
-  return result;
-}
-
-PyRef new_callback(EmbeddedHost* host, PyObject* (EmbeddedHost::*method)() noexcept) noexcept {
-  auto* self = PyObject_New(HostCallback, &callback_type);
-  if (self == nullptr) return {};
-  self->vectorcall = callback_call;
-  self->host = host;
-  self->method = method;
-  return PyRef::steal(reinterpret_cast<PyObject*>(self));
-}
-
-void disarm(PyRef& callback) noexcept {
-  if (callback) reinterpret_cast<HostCallback*>(callback.get())->host = nullptr;
-  callback.reset();
-}
-
 }  // namespace
 
-bool init_embedded_host_types() {
-  callback_type.tp_name = "pyre._core.HostCallback";
-  callback_type.tp_basicsize = sizeof(HostCallback);
-  callback_type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_VECTORCALL;
-  callback_type.tp_call = PyVectorcall_Call;
-  callback_type.tp_vectorcall_offset = offsetof(HostCallback, vectorcall);
-  return PyType_Ready(&callback_type) == 0;
-}
-
-EmbeddedHost::EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept
-    : net_loop_(std::move(loop)), dispatcher_(*net_loop_, *this) {}
+EmbeddedHost::EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept : Host(loop.get()), net_loop_(std::move(loop)) {}
 
 EmbeddedHost::~EmbeddedHost() { close(); }
 
 bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions server_options,
                         PyObject* on_max_requests) noexcept {
-  loop_ = PyRef::borrow(options.loop);
-  call_soon_ = PyRef::steal(PyObject_GetAttr(options.loop, names.call_soon));
-  readable_callback_ = new_callback(this, &EmbeddedHost::on_readable);
-  soon_callback_ = new_callback(this, &EmbeddedHost::on_soon);
-  idle_futures_ = PyRef::steal(PyList_New(0));
-  if (on_max_requests != nullptr && on_max_requests != Py_None) max_requests_callback_ = PyRef::borrow(on_max_requests);
-  if (!call_soon_ || !readable_callback_ || !soon_callback_ || !idle_futures_ || !dispatcher_.init(options))
-    return false;
+  if (!init_host(options, on_max_requests)) return false;
   server_ = std::make_unique<http::Server>(*net_loop_, dispatcher_, std::move(server_options));
+  closed_ = false;
   PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO",
                                                  static_cast<int>(net_loop_->reactor().pollable_handle()),
                                                  readable_callback_.get()));
   registered_ = static_cast<bool>(added);
   return registered_;
-}
-
-void EmbeddedHost::dispose(std::unique_ptr<EmbeddedHost> host, std::unique_ptr<http::AccessLog> log) noexcept {
-  host->log_ = std::move(log);
-  host->disposed_ = true;
-  if (host->depth_ == 0) return;
-  PyRef pending = take_exception();
-  host->unregister();
-  if (pending) restore_exception(std::move(pending));
-  static_cast<void>(host.release());  // leave() deletes it
-}
-
-void EmbeddedHost::leave() noexcept {
-  if (--depth_ == 0 && disposed_) delete this;
 }
 
 void EmbeddedHost::unregister() noexcept {
@@ -99,8 +35,7 @@ void EmbeddedHost::unregister() noexcept {
                                                      static_cast<int>(net_loop_->reactor().pollable_handle())));
     if (!removed) PyErr_Clear();  // the event loop is closed already
   }
-  disarm(readable_callback_);
-  disarm(soon_callback_);
+  disarm_callbacks();
 }
 
 void EmbeddedHost::close() noexcept {
@@ -116,6 +51,7 @@ void EmbeddedHost::close() noexcept {
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
   if (abandoned_) static_cast<void>(server_.release());  // its connections can never be closed
   server_.reset();
+  closed_ = true;
   resolve_idle_futures();
   DecrefQueue::of_this_thread().drain();
   if (pending) restore_exception(std::move(pending));
@@ -124,30 +60,38 @@ void EmbeddedHost::close() noexcept {
 void EmbeddedHost::abandon_after_fork() noexcept {
   abandoned_ = true;
   registered_ = false;
-  disarm(readable_callback_);
-  disarm(soon_callback_);
+  disarm_callbacks();
   net_loop_->abandon_after_fork();
 }
 
-void EmbeddedHost::schedule_tick() noexcept {
-  if (scheduled_ || in_tick_ || !soon_callback_) return;
-  scheduled_ = true;
-  PyRef handle = PyRef::steal(PyObject_CallOneArg(call_soon_.get(), soon_callback_.get()));
-  if (!handle) {  // the event loop is closing: nobody will run it
-    scheduled_ = false;
-    PyErr_Clear();
-  }
+platform::Error EmbeddedHost::listen(platform::NativeSocket listener, bool unix_socket) noexcept {
+  const platform::Error error = server_->listen(listener, unix_socket);
+  if (error.code == platform::Errc::ok) schedule_tick();  // the first accept is tried there
+  return error;
 }
 
-PyObject* EmbeddedHost::on_readable() noexcept { return tick(); }
+void EmbeddedHost::stop_listening() noexcept {
+  server_->stop_listening();
+  schedule_tick();
+}
 
-PyObject* EmbeddedHost::on_soon() noexcept {
-  scheduled_ = false;
-  if (!net_loop_->has_work() && !dispatcher_.has_pending()) {
-    after_tick();
-    Py_RETURN_NONE;
-  }
-  return tick();
+void EmbeddedHost::drain() noexcept {
+  server_->drain();
+  schedule_tick();
+}
+
+void EmbeddedHost::abort() noexcept {
+  server_->abort();
+  schedule_tick();
+}
+
+std::uint64_t EmbeddedHost::connections() const noexcept { return server_ ? server_->stats().connections_open : 0; }
+
+IoStats EmbeddedHost::io_stats() noexcept { return {server_->stats(), net_loop_->reactor().stats()}; }
+
+platform::Errc EmbeddedHost::open(FileOpening& request) noexcept {
+  net::FilePool* files = net_loop_->files();
+  return files == nullptr ? platform::Errc::exhausted : files->submit(*net_loop_, request);
 }
 
 void EmbeddedHost::io_section() noexcept {
@@ -180,54 +124,11 @@ PyObject* EmbeddedHost::tick() noexcept {
     if (pending) restore_exception(std::move(pending));
   }
   in_tick_ = false;
-  if (!ok) {
-    PyRef pending = take_exception();
-    after_tick();
-    restore_exception(std::move(pending));
-    return nullptr;
-  }
-  after_tick();
-  Py_RETURN_NONE;
+  return finish_tick(ok);
 }
 
-void EmbeddedHost::after_tick() noexcept {
-  if (!server_) return;
-  dispatcher_.clock_grows_old();
-  net_loop_->arm_alarm();
-  if (dispatcher_.has_pending() || net_loop_->has_work()) schedule_tick();
-  if (max_requests_reached_ && max_requests_callback_) {
-    PyRef callback = std::move(max_requests_callback_);
-    PyRef result = PyRef::steal(PyObject_CallNoArgs(callback.get()));
-    if (!result) PyErr_WriteUnraisable(callback.get());
-  }
-  if (PyList_GET_SIZE(idle_futures_.get()) > 0 && idle()) resolve_idle_futures();
-}
+bool EmbeddedHost::has_work() const noexcept { return dispatcher_.has_pending() || net_loop_->has_work(); }
 
-void EmbeddedHost::resolve_idle_futures() noexcept {
-  const PyRef futures = PyRef::steal(PyList_GetSlice(idle_futures_.get(), 0, PyList_GET_SIZE(idle_futures_.get())));
-  if (!futures || PyList_SetSlice(idle_futures_.get(), 0, PyList_GET_SIZE(futures.get()), nullptr) != 0)
-    return PyErr_Clear();
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(futures.get()); ++i) {
-    PyObject* future = PyList_GET_ITEM(futures.get(), i);
-    PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future, names.done));
-    if (done && done.get() == Py_False)
-      done = PyRef::steal(PyObject_CallMethodOneArg(future, names.set_result, Py_None));
-    if (done) continue;
-    if (server_)
-      PyErr_WriteUnraisable(future);
-    else
-      PyErr_Clear();  // the event loop is closed, and nobody waits
-  }
-}
-
-bool EmbeddedHost::idle() const noexcept {
-  return !server_ || (server_->stats().connections_open == 0 && dispatcher_.active() == 0);
-}
-
-bool EmbeddedHost::add_idle_future(PyRef future) noexcept {
-  if (PyList_Append(idle_futures_.get(), future.get()) != 0) return false;
-  schedule_tick();
-  return true;
-}
+void EmbeddedHost::before_sleep() noexcept { net_loop_->arm_alarm(); }
 
 }  // namespace pyre::asgi

@@ -229,7 +229,7 @@ bool init_http_cycle_types() {
   return init_receive_types() && init_send_types();
 }
 
-HttpCycle* new_cycle(Dispatcher& dispatcher, http::Exchange& exchange) noexcept {
+HttpCycle* new_cycle(Dispatcher& dispatcher, http::AppExchange& exchange) noexcept {
   HttpCycle* self = freelist.take(cycle_type);
   if (self == nullptr) return nullptr;
   self->exchange = &exchange;
@@ -274,7 +274,7 @@ void finish(HttpCycle* self) noexcept {
   if (self->finished) return;
   self->finished = true;
   PyRef exception = take_exception();
-  if (http::Exchange* exchange = self->exchange; exchange != nullptr && self->dispatcher != nullptr) {
+  if (http::AppExchange* exchange = self->exchange; exchange != nullptr && self->dispatcher != nullptr) {
     if (exception) {
       const bool expected = exchange->dead() && tells_of_disconnect(exception.get());
       if (!expected) self->dispatcher->report_app_error(exception.get(), exchange->request());
@@ -286,7 +286,7 @@ void finish(HttpCycle* self) noexcept {
     }
   }
   // Only now: whoever was told of the error may have closed the engine, which detaches us.
-  if (http::Exchange* exchange = std::exchange(self->exchange, nullptr);
+  if (http::AppExchange* exchange = std::exchange(self->exchange, nullptr);
       exchange != nullptr && self->dispatcher != nullptr) {
     exchange->app = nullptr;
     if (!exchange->complete()) exchange->fail(self->aborted ? 503 : 500);
@@ -320,7 +320,7 @@ void wake_waiters(HttpCycle* self) noexcept {
 
 void detach(HttpCycle* self) noexcept {
   PyRef hold = PyRef::borrow(reinterpret_cast<PyObject*>(self));
-  if (http::Exchange* exchange = std::exchange(self->exchange, nullptr); exchange != nullptr) {
+  if (http::AppExchange* exchange = std::exchange(self->exchange, nullptr); exchange != nullptr) {
     exchange->app = nullptr;
     exchange->release();
   }

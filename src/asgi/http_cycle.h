@@ -9,7 +9,7 @@
 
 #include "asgi/python_api.h"
 #include "asgi/waiter.h"
-#include "http/exchange.h"
+#include "http/app_exchange.h"
 
 namespace pyre::asgi {
 
@@ -17,7 +17,7 @@ class Dispatcher;
 
 struct HttpCycle {
   PyObject ob_base;
-  http::Exchange* exchange;  // null after finish()
+  http::AppExchange* exchange;  // null after finish()
   Dispatcher* dispatcher;    // null once the engine is gone
   PyObject* coroutine;       // the iterator that is driven; null after finish()
   PyObject* task;            // while it is suspended
@@ -36,7 +36,7 @@ struct HttpCycle {
 [[nodiscard]] bool init_http_cycle_types();
 
 // A new cycle for an exchange that has just been given; null with an exception set.
-[[nodiscard]] HttpCycle* new_cycle(Dispatcher& dispatcher, http::Exchange& exchange) noexcept;
+[[nodiscard]] HttpCycle* new_cycle(Dispatcher& dispatcher, http::AppExchange& exchange) noexcept;
 // Calls app(scope, receive, send) and keeps its coroutine. False with an exception set.
 [[nodiscard]] bool call_app(HttpCycle* cycle, PyObject* app, PyObject* scope) noexcept;
 // The app is over. With an exception set, it is taken: it is logged and the response is failed (500 before the start,

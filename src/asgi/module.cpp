@@ -4,7 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include "asgi/bind_engine.h"
-#include "asgi/embedded_host.h"
+#include "asgi/host.h"
 #include "asgi/http_cycle.h"
 #include "asgi/interned.h"
 #include "asgi/task_starter.h"
@@ -17,7 +17,7 @@ PYBIND11_MODULE(_core, module) {
   namespace asgi = pyre::asgi;
   module.doc() = "The native core of Pyre.";
   if (!asgi::init_interned() || !asgi::init_waiter_type() || !asgi::init_http_cycle_types() ||
-      !asgi::init_task_starter_types() || !asgi::init_embedded_host_types())
+      !asgi::init_task_starter_types() || !asgi::init_host_types())
     throw py::error_already_set();
   asgi::client_disconnected = PyErr_NewExceptionWithDoc(
       "pyre.ClientDisconnected",

@@ -40,7 +40,7 @@ PyObject* request_event(HttpCycle* cycle) noexcept {
   PyRef event = PyRef::steal(PyDict_Copy(request_template));  // may run the garbage collector, and thereby any code
   if (!event) return nullptr;
   if (cycle->exchange == nullptr) return PyDict_Copy(disconnect_template);
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   const std::uint64_t size = exchange.body_available();
   if (size > 0) {
     PyRef body = PyRef::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
@@ -64,7 +64,7 @@ PyObject* next_event(HttpCycle* cycle, bool* wait) noexcept {
     *wait = true;
     return nullptr;
   }
-  const http::Exchange* exchange = cycle->exchange;
+  const http::AppExchange* exchange = cycle->exchange;
   const bool body_waits = exchange != nullptr && !exchange->dead() && !exchange->complete() && !cycle->body_delivered &&
                           (exchange->body_available() > 0 || exchange->body_complete());
   return body_waits ? request_event(cycle) : PyDict_Copy(disconnect_template);
@@ -163,7 +163,7 @@ PyObject* new_receive(HttpCycle* cycle) noexcept {
 }
 
 bool receive_ready(const HttpCycle* cycle) noexcept {
-  const http::Exchange* exchange = cycle->exchange;
+  const http::AppExchange* exchange = cycle->exchange;
   if (exchange == nullptr || exchange->dead() || exchange->complete()) return true;  // http.disconnect
   if (!cycle->body_delivered) return exchange->body_available() > 0 || exchange->body_complete();
   return exchange->peer_finished();

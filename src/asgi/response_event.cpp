@@ -63,7 +63,7 @@ PyRef materialize_fields(PyObject* event) noexcept {
 }
 
 // The exchange, after code of the app's may have run: null, with an exception set, if that ended the request.
-http::Exchange* still_there(HttpCycle* cycle, const char* event) noexcept {
+http::AppExchange* still_there(HttpCycle* cycle, const char* event) noexcept {
   if (cycle->exchange == nullptr) raise_outcome(http::Outcome::already_complete, event);
   return cycle->exchange;
 }
@@ -170,7 +170,7 @@ bool read_start(HttpCycle* cycle, PyObject* event) noexcept {
   if (!headers && PyErr_Occurred() != nullptr) return false;
   const int trailers = get_bool(event, names.trailers, 0);
   if (trailers < 0 || still_there(cycle, kEvent) == nullptr) return false;
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
@@ -196,7 +196,7 @@ bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
   if (body == nullptr) body = names.empty_bytes;
   if (PyBytes_Check(body)) {
     if (still_there(cycle, kEvent) == nullptr) return false;
-    http::Exchange& exchange = *cycle->exchange;
+    http::AppExchange& exchange = *cycle->exchange;
     const Py_ssize_t size = PyBytes_GET_SIZE(body);
     const std::span<const std::byte> piece(reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(body)),
                                            static_cast<std::size_t>(size));
@@ -233,7 +233,7 @@ bool read_trailers(HttpCycle* cycle, PyObject* event) noexcept {
   if (!headers && PyErr_Occurred() != nullptr) return false;
   const int more = get_bool(event, names.more_trailers, 0);
   if (more < 0 || still_there(cycle, kEvent) == nullptr) return false;
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);
@@ -258,7 +258,7 @@ bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
   }
   const PyRef list = PyRef::steal(PySequence_Fast(links.get(), "'links' must be an iterable of bytes"));
   if (!list || still_there(cycle, kEvent) == nullptr) return false;
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (exchange.started()) return raise_outcome(http::Outcome::already_started, kEvent);
@@ -313,7 +313,7 @@ bool get_size(PyObject* event, PyObject* key, bool* given, std::uint64_t* out) n
 
 bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.zerocopysend";
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);

@@ -33,7 +33,7 @@ PyObject* cached_address(void*& slot, const platform::Endpoint& endpoint) noexce
   return static_cast<PyObject*>(slot);
 }
 
-PyRef client_of(http::Exchange& exchange) noexcept {
+PyRef client_of(http::AppExchange& exchange) noexcept {
   const http::ForwardedInfo& forwarded = exchange.forwarded();
   if (!forwarded.client_text.empty())
     return PyRef::steal(Py_BuildValue("(s#i)", forwarded.client_text.data(),
@@ -131,7 +131,7 @@ bool ScopeBuilder::init(const char* scheme, const char* root_path, PyObject* sta
   return !state_ || PyDict_SetItem(scope, names.state, Py_None) == 0;
 }
 
-PyObject* ScopeBuilder::build(http::Exchange& exchange) noexcept {
+PyObject* ScopeBuilder::build(http::AppExchange& exchange) noexcept {
   const http::RequestHead& head = exchange.request();
   http::ConnectionInfo& info = exchange.connection_info();
   PyRef scope = PyRef::steal(PyDict_Copy(template_.get()));

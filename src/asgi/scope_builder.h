@@ -6,7 +6,7 @@
 
 #include "asgi/dict_copies.h"
 #include "asgi/python_api.h"
-#include "http/exchange.h"
+#include "http/app_exchange.h"
 
 namespace pyre::asgi {
 
@@ -16,7 +16,7 @@ class ScopeBuilder {
   // False with an exception set.
   [[nodiscard]] bool init(const char* scheme, const char* root_path, PyObject* state) noexcept;
   // A new reference, or null with an exception set. Needs the GIL.
-  [[nodiscard]] PyObject* build(http::Exchange& exchange) noexcept;
+  [[nodiscard]] PyObject* build(http::AppExchange& exchange) noexcept;
   // Puts what was cached for a connection on this thread's DecrefQueue. Without the GIL.
   static void release(http::ConnectionInfo& info) noexcept;
 

@@ -9,7 +9,6 @@
 #include "asgi/freelist.h"
 #include "asgi/interned.h"
 #include "asgi/response_event.h"
-#include "net/file_pool.h"
 
 namespace pyre::asgi {
 
@@ -27,8 +26,8 @@ struct SendDone {
 };
 
 // The opening of a path, shared by the awaitable and the file pool: the last of the two to let go deletes it.
-struct PathOpen : net::FilePool::OpenRequest {
-  explicit PathOpen(HttpCycle* c) noexcept : OpenRequest(delivered), cycle(c) {}
+struct PathOpen : FileOpening {
+  explicit PathOpen(HttpCycle* c) noexcept : FileOpening(delivered), cycle(c) {}
   HttpCycle* cycle;  // null when the awaitable has gone
   bool completed = false;
   static void delivered(net::Letter& letter) noexcept;
@@ -58,7 +57,7 @@ PySendResult done_step(SendDone*, PyObject*, PyObject** result) noexcept {
 void done_stop(SendDone*) noexcept {}
 using Done = CoroutineLike<SendDone, done_step, done_stop>;
 
-// On the loop's thread, without the GIL.
+// On the app's thread, with or without the GIL.
 void PathOpen::delivered(net::Letter& letter) noexcept {
   auto& self = static_cast<PathOpen&>(letter);
   self.completed = true;
@@ -142,7 +141,7 @@ PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
     wait_stop(self);
     return PYGEN_ERROR;
   }
-  http::Exchange* exchange = self->cycle->exchange;
+  http::AppExchange* exchange = self->cycle->exchange;
   if (exchange != nullptr && exchange->dead()) {
     raise_outcome(http::Outcome::dead, "");
     wait_stop(self);
@@ -178,7 +177,7 @@ PyObject* new_wait(HttpCycle* cycle, PathOpen* path) noexcept {
 
 PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.pathsend";
-  http::Exchange& exchange = *cycle->exchange;
+  http::AppExchange& exchange = *cycle->exchange;
   http::Outcome outcome = http::Outcome::ok;
   if (exchange.dead())
     outcome = http::Outcome::dead;
@@ -207,9 +206,7 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
     raise_outcome(http::Outcome::already_complete, kEvent);
     return nullptr;
   }
-  net::Loop& loop = cycle->dispatcher->net_loop();
-  net::FilePool* files = loop.files();
-  if (files == nullptr || files->submit(loop, *path) != platform::Errc::ok) {
+  if (cycle->dispatcher->open(*path) != platform::Errc::ok) {
     delete path;
     errno = EAGAIN;
     return PyErr_SetFromErrno(PyExc_OSError);
@@ -330,7 +327,7 @@ PyObject* new_send(HttpCycle* cycle) noexcept {
 }
 
 bool send_ready(const HttpCycle* cycle) noexcept {
-  const http::Exchange* exchange = cycle->exchange;
+  http::AppExchange* exchange = cycle->exchange;
   return exchange == nullptr || exchange->dead() || !exchange->should_wait() || cycle->path_opened;
 }
 

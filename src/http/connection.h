@@ -46,6 +46,7 @@ class Connection final : private net::StreamEvents {
   void fail(Exchange& exchange, std::uint16_t status) noexcept;
   Outcome switch_protocol(Exchange& exchange, std::string_view head, ProtocolSession& session) noexcept;
   [[nodiscard]] bool output_is_full() const noexcept;
+  [[nodiscard]] std::uint64_t output_queued() const noexcept { return stream_.output().size(); }
 
  private:
   friend struct ServerCore;

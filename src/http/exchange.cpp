@@ -60,15 +60,6 @@ Outcome Exchange::write_file(platform::NativeFile file, std::uint64_t offset, st
   return connection_->write_file(*this, file, offset, count, owner, last);
 }
 
-FieldError Exchange::add_trailer(std::string_view name, std::string_view value) noexcept {
-  if (const FieldError error = check_field(name, value); error != FieldError::ok) return error;
-  if (!is_allowed_in_trailers(name)) return FieldError::forbidden_trailer;
-  // The response head is written by now, so its memory is free for the trailers.
-  if (connection_ == nullptr || complete_ || !body_ended_ || framing_ != BodyFraming::Kind::chunked)
-    return FieldError::ok;
-  return head_.append(name, value);
-}
-
 Outcome Exchange::end_trailers() noexcept {
   if (const Outcome outcome = writable(); outcome != Outcome::ok) return outcome;
   if (!body_ended_) return Outcome::not_started;
@@ -92,10 +83,14 @@ void Exchange::fail(std::uint16_t status) noexcept {
   if (writable() == Outcome::ok) connection_->fail(*this, status);
 }
 
-bool Exchange::should_wait() const noexcept {
+bool Exchange::should_wait() noexcept {
   if (connection_ == nullptr || !connection_->output_is_full()) return false;
   drain_awaited_ = true;
   return true;
+}
+
+std::uint64_t Exchange::output_queued() const noexcept {
+  return connection_ == nullptr ? 0 : connection_->output_queued();
 }
 
 void Exchange::release() noexcept {

@@ -46,21 +46,15 @@ void ExchangePool::give_back(Exchange& exchange) noexcept {
     return;
   }
   exchange.request_.reset();
-  exchange.head_.reset();
-  exchange.info_ = nullptr;
+  exchange.reset();
   exchange.forwarded_ = ForwardedInfo{};
   exchange.connection_ = nullptr;
   exchange.head_at_ = {};
-  exchange.body_left_ = exchange.body_sent_ = exchange.duration_us_ = 0;
+  exchange.body_sent_ = exchange.duration_us_ = 0;
   exchange.status_ = 0;
-  exchange.framing_ = BodyFraming::Kind::none;
-  exchange.body_complete_ = exchange.body_began_ = exchange.continue_sent_ = exchange.announced_ = false;
+  exchange.body_began_ = exchange.continue_sent_ = exchange.announced_ = false;
   exchange.body_awaited_ = true;
-  exchange.started_ = exchange.head_held_ = exchange.trailers_follow_ = exchange.body_ended_ = false;
-  exchange.complete_ = exchange.dead_ = exchange.peer_finished_ = exchange.drain_awaited_ = false;
-  exchange.app = nullptr;
-  exchange.app_next = nullptr;
-  exchange.app_flags = 0;
+  exchange.head_held_ = exchange.drain_awaited_ = false;
   exchange.next_ = free_;
   free_ = &exchange;
   ++idle_;

@@ -47,7 +47,7 @@ class ResponseHead {
   void set_limit(std::uint32_t bytes) noexcept { limit_ = bytes; }
 
  private:
-  friend class Exchange;  // appends trailers once the head is written
+  friend class AppExchange;  // appends trailers once the head is taken over
   [[nodiscard]] FieldError append(std::string_view name, std::string_view value) noexcept;
 
   std::vector<char> bytes_;

@@ -1,14 +1,25 @@
 #include "net/mailbox.h"
 
 #include "platform/reactor.h"
+#include "platform/wakeup.h"
 
 namespace pyre::net {
+
+void Mailbox::bind(platform::Reactor& reactor) noexcept {
+  receiver_ = &reactor;
+  wake_ = [](void* receiver) noexcept { static_cast<platform::Reactor*>(receiver)->wake(); };
+}
+
+void Mailbox::bind(platform::Wakeup& wakeup) noexcept {
+  receiver_ = &wakeup;
+  wake_ = [](void* receiver) noexcept { static_cast<platform::Wakeup*>(receiver)->wake(); };
+}
 
 void Mailbox::post(Letter& letter) noexcept {
   push(letter);
   // A read-modify-write, not a plain load: it orders the push before it, so that whoever clears the flag after us sees
   // the letter.
-  if (!awake_.exchange(true, std::memory_order_acq_rel) && reactor_ != nullptr) reactor_->wake();
+  if (!awake_.exchange(true, std::memory_order_acq_rel) && wake_ != nullptr) wake_(receiver_);
 }
 
 void Mailbox::push(Letter& letter) noexcept {

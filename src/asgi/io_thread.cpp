@@ -1,0 +1,144 @@
+#include "asgi/io_thread.h"
+
+#include <system_error>
+#include <utility>
+
+#include "asgi/decref_queue.h"
+#include "asgi/scope_builder.h"
+#include "net/file_pool.h"
+#include "platform/signals.h"
+
+namespace pyre::asgi {
+
+namespace {
+
+// Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang the
+// exit.
+constexpr int kMaxClosingTicks = 10'000;
+
+}  // namespace
+
+IoThread::IoThread(std::unique_ptr<net::Loop> loop, net::Mailbox& inbox, http::RemotePort::Application& application,
+                   http::ServerOptions options) noexcept
+    : loop_(std::move(loop)), port_(*loop_, inbox, application, options.limits, &ScopeBuilder::release) {
+  // Made now: later the streams would make it on their thread, and open() asks for it on ours.
+  static_cast<void>(loop_->files());
+  server_ = std::make_unique<http::Server>(*loop_, port_, std::move(options));
+}
+
+IoThread::~IoThread() = default;
+
+bool IoThread::start() noexcept {
+  const platform::SignalsBlocked blocked;
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {
+    return false;
+  }
+  return true;
+}
+
+void IoThread::run() noexcept {
+  platform::block_all_signals();
+  for (int closing = 0; !stopping_ || (!server_->closed() && closing < kMaxClosingTicks); closing += stopping_ ? 1 : 0) {
+    loop_->run_once(stopping_ ? platform::TimePoint::min() : platform::TimePoint::max());
+    end_tick();
+  }
+}
+
+void IoThread::end_tick() noexcept {
+  DecrefQueue& dead = DecrefQueue::of_this_thread();
+  if (!dead.empty()) dead.hand_over([this](PyObject* object) noexcept { port_.hand_over(object); });
+  const std::uint64_t open = server_->stats().connections_open;
+  const bool became_idle = open == 0 && connections_.load(std::memory_order_relaxed) != 0;
+  connections_.store(open, std::memory_order_relaxed);
+  port_.end_tick(became_idle);  // somebody may wait for the last connection to end
+}
+
+// A letter on the caller's stack: it waits until the letter was delivered.
+template <typename Function>
+void IoThread::call(Function function) noexcept {
+  struct Call : net::Letter {
+    Call(IoThread& t, Function& f) noexcept
+        : Letter([](Letter& letter) noexcept {
+            auto& self = static_cast<Call&>(letter);
+            IoThread& here = self.thread;
+            self.function();
+            here.end_tick();
+            const std::lock_guard lock(here.mutex_);
+            self.done = true;
+            here.called_.notify_all();  // under the lock: the caller's frame goes with it
+          }),
+          thread(t),
+          function(f) {}
+    IoThread& thread;
+    Function& function;
+    bool done = false;
+  };
+  if (abandoned_) return;
+  if (!thread_.joinable()) return function();
+  port_.flush();  // in the order of the calls
+  Call letter(*this, function);
+  PyThreadState* state = PyEval_SaveThread();
+  loop_->mailbox().post(letter);
+  {
+    std::unique_lock lock(mutex_);
+    called_.wait(lock, [&letter] { return letter.done; });
+  }
+  PyEval_RestoreThread(state);
+}
+
+platform::Error IoThread::listen(platform::NativeSocket listener, bool unix_socket) noexcept {
+  platform::Error error;
+  call([&] { error = server_->listen(listener, unix_socket); });
+  return error;
+}
+
+void IoThread::stop_listening() noexcept {
+  call([this] { server_->stop_listening(); });
+}
+
+void IoThread::drain() noexcept {
+  call([this] { server_->drain(); });
+}
+
+void IoThread::abort() noexcept {
+  call([this] { server_->abort(); });
+}
+
+IoStats IoThread::stats() noexcept {
+  IoStats stats;
+  call([&] { stats = {server_->stats(), loop_->reactor().stats()}; });
+  return stats;
+}
+
+platform::Errc IoThread::open(FileOpening& request) noexcept {
+  net::FilePool* files = loop_->files();
+  return files == nullptr ? platform::Errc::exhausted : files->submit(*loop_, request);
+}
+
+void IoThread::stop() noexcept {
+  if (abandoned_ || !thread_.joinable()) return;
+  call([this] {
+    server_->stop_listening();
+    server_->abort();
+    stopping_ = true;
+  });
+  PyThreadState* state = PyEval_SaveThread();
+  thread_.join();
+  PyEval_RestoreThread(state);
+}
+
+void IoThread::finish() noexcept {
+  port_.run_commands_here();
+  for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i)
+    loop_->run_once(platform::TimePoint::min());
+  end_tick();
+}
+
+void IoThread::abandon_after_fork() noexcept {
+  abandoned_ = true;
+  loop_->abandon_after_fork();
+}
+
+}  // namespace pyre::asgi
