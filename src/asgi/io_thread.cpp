@@ -133,7 +133,8 @@ void IoThread::finish() noexcept {
   port_.run_commands_here();
   for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i)
     loop_->run_once(platform::TimePoint::min());
-  end_tick();
+  connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
+  port_.end_tick(false);  // without what is to be dropped: that is on the right thread already
 }
 
 void IoThread::abandon_after_fork() noexcept {

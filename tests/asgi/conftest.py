@@ -18,9 +18,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import Server, Servers  # noqa: E402
-
-LOOPS = ["asyncio", "uvloop"]
+from serving import LOOPS, Server, Servers  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,8 +66,11 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 @pytest.fixture(params=LOOPS)
 def loop(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
+    event_loop, _, detached = name.partition("+")
+    if importlib.util.find_spec(event_loop) is None:
+        pytest.skip(f"{event_loop} is not installed")
+    if detached and server_kind(request.config) != "pyre":
+        pytest.skip("pyre only: uvicorn has no I/O threads")
     return name
 
 

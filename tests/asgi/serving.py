@@ -16,6 +16,12 @@ from typing import Any
 
 from wire import Wire
 
+# Event loops and, behind a plus, how the I/O is hosted: inside the loop, or on a thread of its own, which wakes the loop
+# through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles).
+EMBEDDED = ["asyncio", "uvloop"]
+DETACHED = ["uvloop+io", "asyncio+pair"]
+LOOPS = EMBEDDED + DETACHED
+
 HANG_GUARD = 30.0  # seconds; how long anything may take before the test gives up. Never an expectation.
 # What nobody wants to see in a server's output, whatever the test.
 NEVER = (
@@ -29,6 +35,14 @@ NEVER = (
     "runtime error:",
     "Assertion `",
 )
+
+
+def hosting(loop: str) -> tuple[str, list[str], dict[str, str]]:
+    """An entry of LOOPS as the event loop's name, command line arguments and environment variables."""
+    name, _, host = loop.partition("+")
+    if not host:
+        return name, [], {}
+    return name, ["--io-threads", "1"], {"PYRE_IO_WAKE": "socket_pair" if host == "pair" else "event"}
 
 
 def free_port() -> int:
@@ -71,9 +85,10 @@ class Server:
         self._log = tempfile.TemporaryFile()
         self._marked = 0
         where = ["--uds", uds] if uds else ["--host", host]
-        self._command = [sys.executable, "-m", kind, app, *where, "--loop", loop, "--app-dir", str(app_dir)]
-        self._command += arguments
-        self._environment = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
+        event_loop, hosted, wake = hosting(loop)
+        self._command = [sys.executable, "-m", kind, app, *where, "--loop", event_loop, "--app-dir", str(app_dir)]
+        self._command += [*hosted, *arguments]
+        self._environment = {**os.environ, **wake, **(environment or {}), "PYTHONUNBUFFERED": "1"}
         for attempt in range(4):
             try:
                 self._start()

@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from serving import HANG_GUARD, NEVER
+from serving import HANG_GUARD, NEVER, hosting
 
 PRELUDE = """
 import asyncio, gc, os, socket, sys, threading, weakref
@@ -27,6 +27,8 @@ async def ask(port, path="/", head=True):
 
 def make(app, **options):
     options.setdefault("on_error", lambda error, info: errors.append(error))
+    for name, value in HOSTING.items():
+        options.setdefault(name, value)
     engine = Engine(app, asyncio.get_running_loop(), options)
     listener = socket.create_server(("127.0.0.1", 0))
     engine.listen(listener.fileno())
@@ -40,8 +42,11 @@ async def answer(send, data=b"ok"):
 
 def run(code: str, loop: str = "asyncio") -> str:
     """Runs `async def main()` of the code; its output."""
-    runner = f"import {loop}\nwith asyncio.Runner(loop_factory={loop}.new_event_loop) as runner: runner.run(main())\n"
-    source = PRELUDE + textwrap.dedent(code) + runner + "print('end')\n"
+    event_loop, detached, environment = hosting(loop)
+    options = {"io_threads": 1, "io_wake": environment["PYRE_IO_WAKE"]} if detached else {}
+    runner = f"import {event_loop}\nwith asyncio.Runner(loop_factory={event_loop}.new_event_loop) as runner:\n"
+    runner += "    runner.run(main())\n"
+    source = f"HOSTING = {options}\n" + PRELUDE + textwrap.dedent(code) + runner + "print('end')\n"
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", source], capture_output=True, text=True, timeout=HANG_GUARD * 2
     )
@@ -66,7 +71,6 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("place", PLACES)
 def test_the_engine_may_be_closed_from(place: str, loop: str) -> None:
     run(
@@ -122,7 +126,6 @@ def test_the_engine_may_be_closed_from(place: str, loop: str) -> None:
     )
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_an_engine_is_idle_when_its_last_background_task_ends(loop: str) -> None:
     run(
         """
@@ -142,7 +145,8 @@ def test_an_engine_is_idle_when_its_last_background_task_ends(loop: str) -> None
     )
 
 
-def test_a_task_factory_of_the_old_kind() -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "asyncio+pair"])  # its own task factory and _run_once
+def test_a_task_factory_of_the_old_kind(loop: str) -> None:
     run(
         """
         async def main():
@@ -155,11 +159,12 @@ def test_a_task_factory_of_the_old_kind() -> None:
             engine, listener, port = make(app)
             assert b"200 OK" in await asyncio.wait_for(ask(port), 20), errors
             engine.close()
-        """
+        """,
+        loop,
     )
 
 
-def test_a_finalizer_may_use_the_event_loop_while_a_request_is_started() -> None:
+def test_a_finalizer_may_use_the_event_loop_while_a_request_is_started(loop: str) -> None:
     """redis-py's connections close their transports when they are collected."""
     run(
         """
@@ -188,11 +193,12 @@ def test_a_finalizer_may_use_the_event_loop_while_a_request_is_started() -> None
             await asyncio.sleep(0.01)
             assert len(called) == len(made) == 50, (len(called), len(made))
             engine.close()
-        """
+        """,
+        loop,
     )
 
 
-def test_what_an_app_sets_in_its_context_lives_as_long_as_its_request() -> None:
+def test_what_an_app_sets_in_its_context_lives_as_long_as_its_request(loop: str) -> None:
     run(
         """
         import contextvars
@@ -215,11 +221,12 @@ def test_what_an_app_sets_in_its_context_lives_as_long_as_its_request() -> None:
             await asyncio.sleep(0.01)
             assert len(sessions) == 0
             engine.close()
-        """
+        """,
+        loop,
     )
 
 
-def test_tasks_of_another_threads_loop_are_known_to_asyncio() -> None:
+def test_tasks_of_another_threads_loop_are_known_to_asyncio(loop: str) -> None:
     """Two loops make tasks at the same time: asyncio.all_tasks() must know each of them."""
     run(
         """
@@ -248,11 +255,13 @@ def test_tasks_of_another_threads_loop_are_known_to_asyncio() -> None:
             thread.join()
             assert not missing, len(missing)
             engine.close()
-        """
+        """,
+        loop,
     )
 
 
-def test_a_nested_event_loop_inside_a_handler_is_served() -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "asyncio+pair"])  # its own task factory and _run_once
+def test_a_nested_event_loop_inside_a_handler_is_served(loop: str) -> None:
     """What nest_asyncio does: the handler runs the event loop until another request to the same server is answered."""
     run(
         """
@@ -278,11 +287,12 @@ def test_a_nested_event_loop_inside_a_handler_is_served() -> None:
             assert b"200 OK" in await asyncio.wait_for(ask(port, "/outer"), 20), errors
             assert b"200 OK" in inner[0]
             engine.close()
-        """
+        """,
+        loop,
     )
 
 
-def test_a_child_process_may_close_the_engine_it_inherited() -> None:
+def test_a_child_process_may_close_the_engine_it_inherited(loop: str) -> None:
     run(
         """
         async def main():
@@ -303,5 +313,6 @@ def test_a_child_process_may_close_the_engine_it_inherited() -> None:
             assert os.waitstatus_to_exitcode(status) == 7
             assert b"200 OK" in await waiting
             engine.close()
-        """
+        """,
+        loop,
     )

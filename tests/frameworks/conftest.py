@@ -48,11 +48,25 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def framework_servers(request: pytest.FixtureRequest, sample: Path) -> Iterator[Servers]:
-    kind = request.config.getoption("--server", None) or os.environ.get("PYRE_TEST_SERVER") or "pyre"
+def server_kind(request: pytest.FixtureRequest) -> str:
+    return request.config.getoption("--server", None) or os.environ.get("PYRE_TEST_SERVER") or "pyre"
+
+
+@pytest.fixture(params=["embedded", "io thread"])
+def host(request: pytest.FixtureRequest, server_kind: str) -> str:
+    """The default event loop, with the I/O inside it or on a thread of its own: what `serve` takes as `loop`."""
+    if request.param == "embedded":
+        return "auto"
+    if server_kind != "pyre":
+        pytest.skip("pyre only: uvicorn has no I/O threads")
+    return "auto+io"
+
+
+@pytest.fixture(scope="session")
+def framework_servers(server_kind: str, sample: Path) -> Iterator[Servers]:
     os.environ["SAMPLE_FILE"] = str(sample)
     os.environ["SAMPLE_DIR"] = str(sample.parent)
-    running = Servers(kind, HERE / "apps")
+    running = Servers(server_kind, HERE / "apps")
     yield running
     running.close()
 

@@ -19,8 +19,8 @@ from serving import HANG_GUARD, Server
 
 
 @pytest.fixture
-def server(serve: Callable[..., Server]) -> Server:
-    return serve("fastapi_app:app")
+def server(serve: Callable[..., Server], host: str) -> Server:
+    return serve("fastapi_app:app", loop=host)
 
 
 def test_httpx_many_at_once(server: Server) -> None:

@@ -24,11 +24,13 @@ APPS = {
 }
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["asyncio", "uvloop", "uvloop+io"])
+def loop(request: pytest.FixtureRequest, server_kind: str) -> str:
     name: str = request.param
-    if name == "uvloop":
+    if name.startswith("uvloop"):
         pytest.importorskip("uvloop")
+    if "+" in name and server_kind != "pyre":
+        pytest.skip("pyre only: uvicorn has no I/O threads")
     return name
 
 

@@ -12,13 +12,13 @@ from serving import HANG_GUARD, Server
 
 
 @pytest.fixture(params=["starlette_app:app", "starlette_app:wrapped"])
-def server(request: pytest.FixtureRequest, serve: Callable[..., Server]) -> Server:
-    return serve(request.param)
+def server(request: pytest.FixtureRequest, serve: Callable[..., Server], host: str) -> Server:
+    return serve(request.param, loop=host)
 
 
 @pytest.fixture
-def fastapi(serve: Callable[..., Server]) -> Server:
-    return serve("fastapi_app:app")
+def fastapi(serve: Callable[..., Server], host: str) -> Server:
+    return serve("fastapi_app:app", loop=host)
 
 
 def wait_for_mark(server: Server, key: str) -> None:
