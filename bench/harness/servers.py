@@ -37,6 +37,7 @@ class Options:
     keep_idle: bool = False
     # Accept more connections than the default limit allows.
     many_connections: bool = False
+    io_threads: int = 0  # pyre only
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,6 +59,8 @@ def _pyre(port: int, options: Options, work: Path) -> list[str]:
     # Only a time-out longer than the default 75 s would need a flag; the default already keeps idle connections.
     if options.many_connections:
         command += ["--limit-connections", "20000"]
+    if options.io_threads:
+        command += ["--io-threads", str(options.io_threads)]
     return command
 
 

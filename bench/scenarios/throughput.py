@@ -59,6 +59,15 @@ def _access_log(running: Running, case: Case, settings: Settings) -> Metrics:
 
 RAW = Options("raw:app")
 
+
+def _hosting(app: str) -> tuple[Case, ...]:
+    """The I/O inside the event loop, and on a thread of its own, both on the one core that a server has here."""
+    return (
+        *cases("pyre", Options(app)),
+        *cases("pyre", Options(app, io_threads=1), "io thread"),
+    )
+
+
 SCENARIOS = (
     Scenario(
         "raw",
@@ -144,5 +153,27 @@ SCENARIOS = (
         _access_log,
         WRK_METRICS,
         (Goal("cpu_us", 1.10, "pyre", case="pyre with log"),),
+    ),
+    Scenario("io_threads_raw", "--io-threads 0 and 1: raw ASGI", _hosting("raw:app"), _plain, WRK_METRICS),
+    Scenario(
+        "io_threads_pipelined",
+        "--io-threads 0 and 1: 16 requests pipelined",
+        _hosting("raw:app"),
+        _pipelined,
+        ("cpu_us", "rps"),
+    ),
+    Scenario(
+        "io_threads_one_connection",
+        "--io-threads 0 and 1: one connection",
+        _hosting("raw:app"),
+        _one_connection,
+        WRK_METRICS,
+    ),
+    Scenario(
+        "io_threads_fastapi_def",
+        "--io-threads 0 and 1: FastAPI `def` handler",
+        _hosting("fastapi_app:app"),
+        _fastapi_def,
+        WRK_METRICS,
     ),
 )

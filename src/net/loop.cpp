@@ -29,6 +29,7 @@ platform::Expected<std::unique_ptr<Loop>> Loop::create(MakeReactor make, void* c
   if (!reactor) return reactor.error();
   loop->reactor_ = std::move(reactor.value());
   loop->mailbox_.bind(*loop->reactor_);
+  loop->reactor_->after_wait([](void* self) noexcept { static_cast<Loop*>(self)->update_now(); }, loop.get());
   // Only now: a simulated reactor brings its own clock.
   loop->update_now();
   loop->harvested_at_ = loop->now_;

@@ -80,7 +80,7 @@ class Loop {
   [[nodiscard]] bool files_are_idle() const noexcept;  // no file work of ours is under way
   [[nodiscard]] TimePoint now() const noexcept {
     return now_;
-  }  // read from the clock when a tick begins and after its poll
+  }  // read from the clock when a tick begins, when its poll has waited, and after its poll
   // Reads the clock again. For a host that sets timers (by calls into the upper layers) after other code held the
   // thread: deadlines counted from a stale now() would come early.
   void update_now() noexcept;

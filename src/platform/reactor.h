@@ -16,6 +16,8 @@
 //  over is
 //     announced by has_ready(). It never blocks past `until`, nor when has_ready() is true on entry.
 //  7. wake() makes a current or the next poll() return at once. N wakes may cost one event. It never blocks.
+//     A poll() that may have waited calls what after_wait() was given before any callback: deadlines that callbacks set
+//     are then not counted from before the wait.
 //  8. No memory is held for a socket that waits to read: the buffer comes from the BufferSource when bytes are there.
 //  9. Errc is for decisions, os_error for logs. Nothing above src/platform looks at errno.
 #pragma once
@@ -87,8 +89,21 @@ class Reactor {
   virtual void abandon_after_fork() noexcept = 0;
   [[nodiscard]] virtual const ReactorStats& stats() const noexcept = 0;
 
+  using AfterWait = void (*)(void* context) noexcept;
+  void after_wait(AfterWait function, void* context) noexcept {
+    after_wait_ = function;
+    after_wait_context_ = context;
+  }
+
  protected:
   Reactor() noexcept = default;
+  void tell_after_wait() const noexcept {
+    if (after_wait_ != nullptr) after_wait_(after_wait_context_);
+  }
+
+ private:
+  AfterWait after_wait_ = nullptr;
+  void* after_wait_context_ = nullptr;
 };
 
 struct ReactorOptions {

@@ -80,7 +80,7 @@ OWN: dict[str, tuple[list[str], str]] = {
     "--ipv6-only": (["--ipv6-only"], "implemented"),
     "--no-ipv6-only": (["--no-ipv6-only"], "implemented"),
     "--threads": (["--threads", "4"], "implemented"),
-    "--io-threads": (["--io-threads", "1"], "refused"),
+    "--io-threads": (["--io-threads", "1"], "implemented"),
     "--limit-connections": (["--limit-connections", "20000"], "implemented"),
     "--limit-request-line": (["--limit-request-line", "16k"], "implemented"),
     "--limit-request-fields": (["--limit-request-fields", "50"], "implemented"),
@@ -102,7 +102,7 @@ HARMLESS = [
     ["--ws-per-message-deflate", "false"],
     ["--io-threads", "0"],
 ]
-HARMFUL = [["--http", "2"], ["--http", "my.module:Protocol"], ["--ws", "wsproto"], ["--ws", "websockets-sansio"]]
+HARMFUL = [["--io-threads", "2"], ["--http", "2"], ["--http", "my.module:Protocol"], ["--ws", "wsproto"], ["--ws", "websockets-sansio"]]
 
 
 class Started:

@@ -306,8 +306,9 @@ std::size_t EpollReactor::poll(TimePoint until) noexcept {
   polling_ = true;
   ++turn_;
   ++stats_.polls;
-  const int count = ::epoll_wait(epoll_, events_.get(), static_cast<int>(options_.events_per_poll),
-                                 has_ready() ? 0 : timeout_ms(until));
+  const int timeout = has_ready() ? 0 : timeout_ms(until);
+  const int count = ::epoll_wait(epoll_, events_.get(), static_cast<int>(options_.events_per_poll), timeout);
+  if (timeout != 0) tell_after_wait();
   std::size_t callbacks = report_ready();
   if (count > 0) callbacks += handle_events(count);  // -1: EINTR, the caller's loop looks at the clock again
   if (!work_.empty()) callbacks += run_work();

@@ -636,6 +636,7 @@ std::size_t SimReactor::poll(TimePoint until) noexcept {
     if (std::exchange(woken_, false)) ++stats_.wakes;
   }
   if (alarm_ <= now_) alarm_ = TimePoint::max();
+  if (until > TimePoint::min()) tell_after_wait();
   deliver_due();
 
   std::size_t callbacks = report_ready();

@@ -1,0 +1,72 @@
+"""Handlers that block their event loop, and objects that tell where they died."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+
+from app_tools import Application, Receive, Scope, Send, body, note, read, respond, start
+
+app = Application()
+
+
+def query(scope: Scope) -> str:
+    text: str = scope["query_string"].decode()
+    return text
+
+
+class Body(bytes):
+    """Notes under `key` whether it was dropped on the thread that made it."""
+
+    key: str
+
+    def __new__(cls, data: bytes, key: str) -> Body:
+        self = super().__new__(cls, data)
+        self.key = key
+        self.thread = threading.get_ident()
+        return self
+
+    def __del__(self) -> None:
+        note(self.key, threading.get_ident() == self.thread)
+
+
+@app.handler
+async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+    key, seconds = query(scope).split(",")
+    note(key, "began")
+    time.sleep(float(seconds))
+    note(key, "ended")
+    await respond(send, "hung")
+
+
+@app.handler
+async def objects(scope: Scope, receive: Receive, send: Send) -> None:
+    """Ten pieces that the server borrows; more than a client that does not read can take."""
+    key, size = query(scope).split(",")
+    await start(send)
+    for _ in range(10):
+        await body(send, Body(b"x" * int(size), key), True)
+    await body(send)
+
+
+@app.handler
+async def doze(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once, in the next iteration, or some other time."""
+    data = await read(receive)
+    choice = random.random()
+    if choice > 0.4:
+        await asyncio.sleep(0 if choice < 0.7 else choice / 500)
+    await respond(send, data or query(scope))
+
+
+@app.handler
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Pieces of the given sizes, with and without a pause between them."""
+    await start(send)
+    for size in query(scope).split(","):
+        if random.random() < 0.3:
+            await asyncio.sleep(0.001)
+        await body(send, b"y" * int(size), True)
+    await body(send)
