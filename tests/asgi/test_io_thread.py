@@ -158,7 +158,7 @@ def test_a_shutdown_under_load(servers: Servers, loop: str, grace: str) -> None:
                         for _ in range(50):
                             wire.request("POST", "/doze", body=b"data" * 10_000)
                             wire.response()
-                except (OSError, EOFError, AssertionError, IndexError, ValueError):
+                except Exception:  # what a client sees of a server that ends is not the point
                     time.sleep(0.005)
 
         threads = [threading.Thread(target=client) for _ in range(6)]
