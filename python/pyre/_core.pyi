@@ -33,8 +33,9 @@ class Engine(metaclass=_pybind11_type):
         `limit_connections`: int; `timeout_header`, `timeout_body`, `timeout_write`, `timeout_keep_alive`: float
         seconds; `timeout_body_min_rate` int bytes/s (0: any); `limit_max_requests` int (0: none), `on_max_requests`
         () -> None (called once), `on_error` (BaseException, scope) -> None; `io_threads` int: 0 hosts the I/O in
-        `loop`, which must have add_reader, 1 on a thread of its own, more raises ValueError; `io_wake` "auto" | "event" |
-        "socket_pair": how that thread wakes `loop`, by a handle that it watches or by a socket that it receives from.
+        `loop`, which must have add_reader, 1 on a thread of its own, more raises ValueError; `io_wake` "auto" |
+        "event" | "socket_pair": how that thread wakes `loop`, by a handle that it watches or by a socket that it
+        receives from.
         """
 
     def listen(self, fd: int, unix: bool = False) -> None:

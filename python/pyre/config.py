@@ -355,7 +355,13 @@ class Config:
         for name in ("limit_concurrency", "limit_max_requests", "threads"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("limit_max_requests_jitter", "io_threads", "limit_request_body", "timeout_body_min_rate", "timeout_keep_alive"):
+        for name in (
+            "limit_max_requests_jitter",
+            "io_threads",
+            "limit_request_body",
+            "timeout_body_min_rate",
+            "timeout_keep_alive",
+        ):
             _at_least(name, getattr(self, name), 0)
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:

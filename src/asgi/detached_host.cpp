@@ -45,9 +45,9 @@ bool DetachedHost::watch(Wakeup::Kind kind) noexcept {
   }
   PyRef module = PyRef::steal(PyImport_ImportModule("pyre.wake"));
   if (!module) return false;
-  receiver_ = PyRef::steal(PyObject_CallMethod(module.get(), "Receiver", "OLO", loop_.get(),
-                                               static_cast<long long>(wakeup_->take_handle()),
-                                               readable_callback_.get()));
+  receiver_ =
+      PyRef::steal(PyObject_CallMethod(module.get(), "Receiver", "OLO", loop_.get(),
+                                       static_cast<long long>(wakeup_->take_handle()), readable_callback_.get()));
   registered_ = static_cast<bool>(receiver_);
   return registered_;
 }
@@ -55,9 +55,10 @@ bool DetachedHost::watch(Wakeup::Kind kind) noexcept {
 void DetachedHost::unregister() noexcept {
   if (registered_) {
     registered_ = false;
-    PyRef done = receiver_ ? PyRef::steal(PyObject_CallMethod(receiver_.get(), "close", nullptr))
-                           : PyRef::steal(PyObject_CallMethod(loop_.get(), "remove_reader", "i",
-                                                              static_cast<int>(wakeup_->handle())));
+    PyRef done =
+        receiver_
+            ? PyRef::steal(PyObject_CallMethod(receiver_.get(), "close", nullptr))
+            : PyRef::steal(PyObject_CallMethod(loop_.get(), "remove_reader", "i", static_cast<int>(wakeup_->handle())));
     if (!done) PyErr_Clear();  // the event loop is closed already
     receiver_.reset();
   }

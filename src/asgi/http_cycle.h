@@ -18,10 +18,10 @@ class Dispatcher;
 struct HttpCycle {
   PyObject ob_base;
   http::AppExchange* exchange;  // null after finish()
-  Dispatcher* dispatcher;    // null once the engine is gone
-  PyObject* coroutine;       // the iterator that is driven; null after finish()
-  PyObject* task;            // while it is suspended
-  Waiter* receive_waiters;   // owned references, a list
+  Dispatcher* dispatcher;       // null once the engine is gone
+  PyObject* coroutine;          // the iterator that is driven; null after finish()
+  PyObject* task;               // while it is suspended
+  Waiter* receive_waiters;      // owned references, a list
   Waiter* send_waiters;
   HttpCycle* previous;  // the dispatcher's list of unfinished cycles
   HttpCycle* next;

@@ -40,7 +40,8 @@ bool IoThread::start() noexcept {
 
 void IoThread::run() noexcept {
   platform::block_all_signals();
-  for (int closing = 0; !stopping_ || (!server_->closed() && closing < kMaxClosingTicks); closing += stopping_ ? 1 : 0) {
+  for (int closing = 0; !stopping_ || (!server_->closed() && closing < kMaxClosingTicks);
+       closing += stopping_ ? 1 : 0) {
     loop_->run_once(stopping_ ? platform::TimePoint::min() : platform::TimePoint::max());
     end_tick();
   }

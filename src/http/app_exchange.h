@@ -1,10 +1,10 @@
 // AppExchange: one request and its response as the application side (src/asgi) sees them. Two classes stand behind it:
-// Exchange, where the application runs on the loop's own thread (the embedded loop), and RemoteExchange, the mirror that
-// the application's thread has of an exchange of another thread's loop (the detached loop).
+// Exchange, where the application runs on the loop's own thread (the embedded loop), and RemoteExchange, the mirror
+// that the application's thread has of an exchange of another thread's loop (the detached loop).
 //
-// What a state is asked for is inline, here; what acts is virtual. Every function is called on the application's thread,
-// never from inside a RequestHandler callback except where it says so. If the connection dies first, the exchange lives
-// on, dead(): its functions then do nothing and say Outcome::dead.
+// What a state is asked for is inline, here; what acts is virtual. Every function is called on the application's
+// thread, never from inside a RequestHandler callback except where it says so. If the connection dies first, the
+// exchange lives on, dead(): its functions then do nothing and say Outcome::dead.
 #pragma once
 
 #include <cstdint>

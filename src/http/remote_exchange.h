@@ -22,7 +22,7 @@ class RemotePort;
 struct BodyPiece {
   BodyPiece* next = nullptr;
   std::uint32_t size = 0;
-  std::uint32_t at = 0;  // read up to here
+  std::uint32_t at = 0;                                               // read up to here
   [[nodiscard]] static BodyPiece* make(std::uint32_t size) noexcept;  // null when memory is exhausted
   [[nodiscard]] std::byte* bytes() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };

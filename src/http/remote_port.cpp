@@ -210,9 +210,9 @@ void RemotePort::run(const Command& command, CommandBatch& batch) noexcept {
       (void)exchange.end_trailers();
       break;
     case Command::Kind::informational:
-      (void)exchange.send_informational(command.status,
-                                        {reinterpret_cast<const char*>(batch.bytes.data() + command.offset),
-                                         static_cast<std::size_t>(command.size)});
+      (void)exchange.send_informational(
+          command.status,
+          {reinterpret_cast<const char*>(batch.bytes.data() + command.offset), static_cast<std::size_t>(command.size)});
       break;
     case Command::Kind::fail:
       exchange.fail(command.status);

@@ -28,11 +28,11 @@ namespace pyre::http {
 // Application -> loop.
 struct Command {
   enum class Kind : std::uint8_t {
-    start,              // `head`; flag: trailers follow
-    write,              // flag: last
-    write_file,         // flag: last
-    end_trailers,       // `head`: the trailers
-    informational,      // its fields in the batch
+    start,          // `head`; flag: trailers follow
+    write,          // flag: last
+    write_file,     // flag: last
+    end_trailers,   // `head`: the trailers
+    informational,  // its fields in the batch
     fail,
     want_body,
     body_was_read,      // size: bytes
@@ -43,7 +43,7 @@ struct Command {
   RemoteExchange* exchange;
   bool flag = false;
   std::uint16_t status = 0;
-  std::uint32_t head = 0;           // index in the batch
+  std::uint32_t head = 0;  // index in the batch
   std::uint64_t size = 0;
   std::uint64_t offset = 0;         // of a file; of bytes in the batch
   const std::byte* data = nullptr;  // of `owner`; null: the bytes are in the batch

@@ -16,8 +16,8 @@ from typing import Any
 
 from wire import Wire
 
-# Event loops and, behind a plus, how the I/O is hosted: inside the loop, or on a thread of its own, which wakes the loop
-# through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles).
+# Event loops and, behind a plus, how the I/O is hosted: inside the loop, or on a thread of its own, which wakes the
+# loop through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles).
 EMBEDDED = ["asyncio", "uvloop"]
 DETACHED = ["uvloop+io", "asyncio+pair"]
 LOOPS = EMBEDDED + DETACHED

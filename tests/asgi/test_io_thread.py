@@ -1,5 +1,7 @@
-"""What the I/O thread (--io-threads 1) promises beyond what every other test here asks of it, too: that it goes on while
-Python hangs, that Python objects die on Python's thread, and that no wake is ever lost."""
+"""What the I/O thread (--io-threads 1) promises beyond what every other test here asks of it, too.
+
+That it goes on while Python hangs, that Python objects die on Python's thread, and that no wake is ever lost.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Self
 
 import pytest
 from serving import DETACHED, HANG_GUARD, Server, Servers
@@ -36,7 +39,7 @@ class Hanging:
         self.wire = server.connect()
         self.began = 0.0
 
-    def __enter__(self) -> Hanging:
+    def __enter__(self) -> Self:
         self.wire.request("GET", f"/hang?hang,{self.seconds}")
         time.sleep(0.3)  # it came to time.sleep() by now
         self.began = time.monotonic()

@@ -102,7 +102,13 @@ HARMLESS = [
     ["--ws-per-message-deflate", "false"],
     ["--io-threads", "0"],
 ]
-HARMFUL = [["--io-threads", "2"], ["--http", "2"], ["--http", "my.module:Protocol"], ["--ws", "wsproto"], ["--ws", "websockets-sansio"]]
+HARMFUL = [
+    ["--io-threads", "2"],
+    ["--http", "2"],
+    ["--http", "my.module:Protocol"],
+    ["--ws", "wsproto"],
+    ["--ws", "websockets-sansio"],
+]
 
 
 class Started:

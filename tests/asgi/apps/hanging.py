@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+from typing import Self
 
 from app_tools import Application, Receive, Scope, Send, body, note, read, respond, start
 
@@ -22,7 +23,7 @@ class Body(bytes):
 
     key: str
 
-    def __new__(cls, data: bytes, key: str) -> Body:
+    def __new__(cls, data: bytes, key: str) -> Self:
         self = super().__new__(cls, data)
         self.key = key
         self.thread = threading.get_ident()
