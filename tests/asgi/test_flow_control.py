@@ -32,7 +32,8 @@ def test_send_waits_when_nobody_reads(server: Server, size: int) -> None:
         wire.request("GET", f"/flood?{key},{total // size},{size}")
         taken = server.wait_for_note(key, settled)[-1]
         assert taken * size < 32 << 20, "socket buffers and one high-water mark are far less"
-        assert server.resident_bytes() - before < max(24 << 20, 4 * size)
+        spare = 64 << 20 if os.environ.get("PYRE_SANITIZER") else 24 << 20
+        assert server.resident_bytes() - before < max(spare, 4 * size)
         response = wire.head()
         received = 0
         length = int(response.header("content-length") or 0)
@@ -88,8 +89,8 @@ def test_pipelined_answers_that_nobody_reads_are_bounded(server: Server) -> None
             while sent < 15 << 20:
                 sent += wire.socket.send(request)
         time.sleep(0.3)
-        # A sanitizer keeps what was freed for a while.
-        limit = 128 << 20 if os.environ.get("PYRE_SANITIZER") else 8 << 20
+        # A sanitizer keeps what was freed for a while: AddressSanitizer up to 256 MiB.
+        limit = 320 << 20 if os.environ.get("PYRE_SANITIZER") else 8 << 20
         assert server.resident_bytes() - before < limit
         assert sent < 15 << 20, "reading stops when answers pile up"
         assert server.get("/go?bounded").text == "gone"
