@@ -73,6 +73,29 @@ TEST_P(ReactorConformance, R6_poll_counts_the_callbacks_it_ran) {
   close(c);
 }
 
+// A callback that sets a deadline counts from now, not from before the wait.
+TEST_P(ReactorConformance, R7_a_poll_that_waited_tells_before_any_callback) {
+  Connection c = connect();
+  int told = 0;
+  int told_before_the_callback = -1;
+  reactor().after_wait([](void* count) noexcept { ++*static_cast<int*>(count); }, &told);
+  TestRecv recv;
+  recv.then = [&] { told_before_the_callback = told; };
+  reactor().recv(*c.socket, recv);
+  reactor().poll(TimePoint::min());
+  EXPECT_EQ(told, 0) << "it did not wait";
+  c.client->write("x");
+  harness().pump();
+  ASSERT_TRUE(until([&] {
+    told = 0;
+    reactor().poll(now() + std::chrono::seconds(1));
+    return recv.done();
+  }));
+  EXPECT_EQ(told_before_the_callback, 1);
+  reactor().after_wait(nullptr, nullptr);
+  close(c);
+}
+
 // P12, P13: an idle, a hung-up and a reset connection cost one event each, not one for each poll.
 TEST_P(ReactorConformance, P12_connections_that_nobody_reads_do_not_keep_the_loop_busy) {
   if (!harness().steady()) GTEST_SKIP();

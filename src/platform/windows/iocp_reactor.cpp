@@ -328,7 +328,9 @@ std::size_t IocpReactor::poll(TimePoint until) noexcept {
   assert(!polling_);
   polling_ = true;
   ++turn_;
+  const bool waits = until > TimePoint::min() && !has_ready();
   const ULONG count = wait(until);
+  if (waits) tell_after_wait();
   std::size_t callbacks = report_ready();
   if (count > 0) callbacks += handle_packets(count);
   if (!work_.empty()) callbacks += run_work();
