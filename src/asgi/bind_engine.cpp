@@ -13,6 +13,8 @@
 #include "asgi/bind_engine.h"
 #include "asgi/detached_host.h"
 #include "asgi/embedded_host.h"
+#include "asgi/native_file.h"
+#include "asgi/os_error.h"
 #include "http/access_log.h"
 
 namespace py = pybind11;
@@ -53,9 +55,8 @@ class OptionReader {
 };
 
 void raise_system_error(platform::Error error, const char* what) {
-  errno = error.os_error;
   if (error.os_error == 0) throw std::runtime_error(what);
-  PyErr_SetFromErrno(PyExc_OSError);
+  raise_os_error(error);
   throw py::error_already_set();
 }
 
@@ -106,8 +107,10 @@ class Engine {
     read.done();
 
     if (log_fd >= 0) {
+      const platform::NativeFile log_file = native_file(log_fd);
+      if (log_file == platform::no_file) throw py::error_already_set();
       log_ = std::make_unique<http::AccessLog>(
-          log_fd, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
+          log_file, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
       server.access_log = log_.get();
     }
     auto net_loop = net::Loop::create();
@@ -133,7 +136,7 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  void listen(int fd, bool unix_socket) {
+  void listen(platform::NativeSocket fd, bool unix_socket) {
     const platform::Error error = open_host().listen(fd, unix_socket);
     if (error.code != platform::Errc::ok) raise_system_error(error, "listen");
   }
@@ -251,7 +254,9 @@ void bind_engine(py::module_& module) {
       .def_property_readonly("active_requests", &Engine::active_requests)
       .def_property_readonly("connections", &Engine::connections);
   module.def("_after_fork_in_child", &Engine::after_fork_in_child);
-  py::module_::import("os").attr("register_at_fork")(py::arg("after_in_child") = module.attr("_after_fork_in_child"));
+  const py::module_ os = py::module_::import("os");
+  if (py::hasattr(os, "register_at_fork"))  // Windows has no fork()
+    os.attr("register_at_fork")(py::arg("after_in_child") = module.attr("_after_fork_in_child"));
 }
 
 }  // namespace pyre::asgi

@@ -5,6 +5,8 @@
 #include "asgi/decref_queue.h"
 #include "asgi/dispatcher.h"
 #include "asgi/interned.h"
+#include "asgi/native_file.h"
+#include "asgi/os_error.h"
 #include "platform/file.h"
 
 namespace pyre::asgi {
@@ -97,7 +99,7 @@ bool for_each_field(PyObject* list, Add add) noexcept {
 void release_object(void* owner) noexcept { DecrefQueue::of_this_thread().push(static_cast<PyObject*>(owner)); }
 
 void release_file(void* owner) noexcept {
-  platform::close_file(static_cast<platform::NativeFile>(reinterpret_cast<std::intptr_t>(owner)));
+  platform::close_file(platform::file_from_context(owner));
 }
 
 bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
@@ -279,7 +281,7 @@ bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
 
 bool write_opened_file(HttpCycle* cycle, platform::NativeFile file, std::uint64_t offset, std::uint64_t count,
                        bool last) noexcept {
-  const net::Borrowed owner{reinterpret_cast<void*>(static_cast<std::intptr_t>(file)), release_file};
+  const net::Borrowed owner{platform::to_context(file), release_file};
   if (cycle->exchange == nullptr) {
     platform::close_file(file);
     return raise_outcome(http::Outcome::already_complete, "http.response.pathsend");
@@ -341,10 +343,14 @@ bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
     if (at < 0) return false;
     offset = static_cast<std::uint64_t>(at);
   }
-  auto duplicate = platform::duplicate_file(static_cast<platform::NativeFile>(descriptor));
+  const platform::NativeFile native = native_file(descriptor);
+  if (native == platform::no_file) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_OSError, "http.response.zerocopysend: 'file' is closed");
+    return false;
+  }
+  auto duplicate = platform::duplicate_file(native);
   if (!duplicate) {
-    errno = duplicate.error().os_error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_os_error(duplicate.error());
     return false;
   }
   auto info = platform::stat_file(*duplicate);

@@ -1,6 +1,5 @@
 #include "asgi/send.h"
 
-#include <cerrno>
 #include <cstring>
 #include <new>
 
@@ -8,6 +7,7 @@
 #include "asgi/dispatcher.h"
 #include "asgi/freelist.h"
 #include "asgi/interned.h"
+#include "asgi/os_error.h"
 #include "asgi/response_event.h"
 
 namespace pyre::asgi {
@@ -95,13 +95,11 @@ bool use_path(SendWait* self) noexcept {
   self->cycle->path_opened = false;
   PathOpen* path = self->path;
   if (path->error.code != platform::Errc::ok) {
-    errno = path->error.os_error;
-    PyErr_SetFromErrnoWithFilename(PyExc_OSError, path->path.c_str());
+    raise_os_error(path->error, path->path.c_str());
     drop_path(self);
     return false;
   }
   if (!path->info.regular) {
-    errno = EINVAL;
     PyErr_Format(PyExc_OSError, "http.response.pathsend: not a regular file: '%s'", path->path.c_str());
     drop_path(self);
     return false;
@@ -208,8 +206,8 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
   }
   if (cycle->dispatcher->open(*path) != platform::Errc::ok) {
     delete path;
-    errno = EAGAIN;
-    return PyErr_SetFromErrno(PyExc_OSError);
+    PyErr_SetString(PyExc_BlockingIOError, "http.response.pathsend: too many files are being opened");
+    return nullptr;
   }
   PyObject* wait = new_wait(cycle, path);
   if (wait == nullptr) path->cycle = nullptr;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "platform/expected.h"
 #include "platform/op.h"
@@ -18,6 +19,15 @@ namespace pyre::platform {
 // The same, with the number beside it.
 [[nodiscard]] Error error_from_os(std::int32_t os_error) noexcept;
 [[nodiscard]] Result result_from_os(std::int32_t os_error, std::uint32_t bytes = 0) noexcept;
+
+// Is `os_error` an errno value, as Python's OSError wants one (else it is its `winerror`)?
+#ifdef _WIN32
+inline constexpr bool os_errors_are_errno = false;
+#else
+inline constexpr bool os_errors_are_errno = true;
+#endif
+// The system's words for it, without a final dot or line end; "" if it has none.
+[[nodiscard]] std::string os_error_text(std::int32_t os_error);
 
 // "reset", "timed_out": for logs.
 [[nodiscard]] const char* errc_name(Errc code) noexcept;

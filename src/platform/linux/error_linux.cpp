@@ -1,4 +1,5 @@
 #include <cerrno>
+#include <system_error>
 
 #include "platform/error.h"
 
@@ -50,5 +51,7 @@ Errc errc_from_os(std::int32_t os_error) noexcept {
       return Errc::other;
   }
 }
+
+std::string os_error_text(std::int32_t os_error) { return std::system_category().message(os_error); }
 
 }  // namespace pyre::platform

@@ -89,4 +89,15 @@ Errc errc_from_os(std::int32_t os_error) noexcept {
   }
 }
 
+std::string os_error_text(std::int32_t os_error) {
+  wchar_t text[512];
+  DWORD size = ::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr,
+                                static_cast<DWORD>(os_error), 0, text, 512, nullptr);
+  while (size > 0 && (text[size - 1] <= L' ' || text[size - 1] == L'.')) --size;
+  const int bytes = ::WideCharToMultiByte(CP_UTF8, 0, text, static_cast<int>(size), nullptr, 0, nullptr, nullptr);
+  std::string utf8(static_cast<std::size_t>(bytes), '\0');
+  ::WideCharToMultiByte(CP_UTF8, 0, text, static_cast<int>(size), utf8.data(), bytes, nullptr, nullptr);
+  return utf8;
+}
+
 }  // namespace pyre::platform

@@ -45,8 +45,7 @@ class PairWakeup final : public Wakeup {
 Error last_error() noexcept { return error_from_os(::WSAGetLastError()); }
 
 SOCKET new_socket() noexcept {
-  return ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
-                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+  return ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
 
 sockaddr_in loopback() noexcept {
