@@ -98,9 +98,7 @@ bool for_each_field(PyObject* list, Add add) noexcept {
 // The queue lets go of a borrowed `bytes` on the loop's thread, perhaps without the GIL.
 void release_object(void* owner) noexcept { DecrefQueue::of_this_thread().push(static_cast<PyObject*>(owner)); }
 
-void release_file(void* owner) noexcept {
-  platform::close_file(platform::file_from_context(owner));
-}
+void release_file(void* owner) noexcept { platform::close_file(platform::file_from_context(owner)); }
 
 bool check_outcome(HttpCycle* cycle, http::Outcome outcome, const char* event) noexcept {
   if (cycle->dispatcher != nullptr) {
