@@ -196,8 +196,11 @@ if(PYRE_BUILD_PYTHON)
     set(Python_INCLUDE_DIR "${PYRE_WINDOWS_PYTHON}/include" CACHE PATH "")
     set(Python_LIBRARY "${PYRE_WINDOWS_PYTHON}/libs/python${python_tag}.lib" CACHE FILEPATH "")
     set(PYTHON_MODULE_EXTENSION ".cp${python_tag}-win_amd64.pyd" CACHE INTERNAL "")
+    # Not together with the interpreter: CMake would insist that both are of one version.
+    find_package(Python 3.11 REQUIRED COMPONENTS Development.Module)
+  else()
+    find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
   endif()
-  find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
   if(NOT pybind11_DIR AND NOT FETCHCONTENT_SOURCE_DIR_PYBIND11)
     execute_process(COMMAND "${Python_EXECUTABLE}" -m pybind11 --cmakedir
       OUTPUT_VARIABLE pybind11_dir OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)

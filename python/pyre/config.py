@@ -65,6 +65,7 @@ class Config:
         reload_delay: float = 0.25,
         workers: int | None = None,
         timeout_worker_healthcheck: float | None = None,
+        stop_event: str | None = None,
         limit_concurrency: int | None = None,
         limit_connections: int = 10_000,
         limit_max_requests: int | None = None,
@@ -141,6 +142,7 @@ class Config:
         self.reload_includes = _texts(reload_includes)
         self.reload_excludes = _texts(reload_excludes)
         self.reload_delay = reload_delay
+        self.stop_event = stop_event
         self.limit_concurrency = limit_concurrency
         self.limit_connections = limit_connections
         self.limit_max_requests = limit_max_requests

@@ -15,7 +15,8 @@ class ConfigError(ValueError):
 
 
 class NotBuiltError(ConfigError):
-    """An option asks for a feature that Pyre does not have yet. It is refused, never ignored."""
+    """An option asks for a feature that Pyre does not have yet, or that this system does not have. It is refused, never
+    ignored."""
 
 
 class AppLoadError(Exception):

@@ -3,17 +3,18 @@
 Three answers are possible for a value, and no fourth:
 
 - *implemented*;
-- *refused* (`NotBuiltError`; the command ends with exit code 2): the feature is not built yet, and serving without it
-  would be a silent lie;
+- *refused* (`NotBuiltError`; the command ends with exit code 2): the feature is not built yet, or this system does not
+  have it, and serving without it would be a silent lie;
 - *accepted*, with a warning: it chooses among implementations of which Pyre has one, or tunes something that cannot
   matter here.
 
-The names and meanings are uvicorn 0.54's wherever it has the option. This module imports nothing, so that it may be
-read on any path.
+The names and meanings are uvicorn 0.54's wherever it has the option. This module imports next to nothing, so that it
+may be read on any path.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ Support = Literal["implemented", "refused", "accepted"]
 Kind = Literal[
     "text", "integer", "number", "duration", "size", "mode", "choice", "switch", "toggle", "boolean", "path", "file"
 ]
+
+IS_WINDOWS = sys.platform == "win32"
 
 DEFAULT_FORWARDED_ALLOW_IPS = "127.0.0.1,::1,unix:"
 
@@ -107,6 +110,35 @@ _NO_WEBSOCKET = (
 )
 
 
+_NO_UNIX_SOCKET = (
+    "Python has no UNIX sockets on Windows: listen on --host 127.0.0.1 and a --port, which a proxy on this machine can "
+    "reach as well."
+)
+_NO_INHERITED_SOCKET = (
+    "On Windows sockets are no file descriptors and are not inherited by number: use --host and --port, or hand a socket "
+    "over in Python, pyre.Server(config).run(sockets=[sock])."
+)
+
+
+def _refuse_on_windows(sentence: str) -> Callable[[Any], str | None]:
+    return lambda value: sentence if IS_WINDOWS else None
+
+
+def _refuse_bind(value: Any) -> str | None:
+    texts = [value] if isinstance(value, str) else list(value)
+    if IS_WINDOWS and any(text.startswith("unix:") for text in texts):
+        return _NO_UNIX_SOCKET
+    if IS_WINDOWS and any(text.startswith("fd://") for text in texts):
+        return _NO_INHERITED_SOCKET
+    return None
+
+
+def _refuse_stop_event(value: str) -> str | None:
+    if not IS_WINDOWS:
+        return "Named events are there on Windows only: send SIGTERM, or SIGINT, instead."
+    return None if value else "It needs a name."
+
+
 def _refuse_workers(value: int) -> str | None:
     return (
         "Several workers are not built yet: start one process for each core behind a proxy, or use 1."
@@ -139,9 +171,21 @@ FLAGS: tuple[Flag, ...] = (
     # ---- where to listen
     Flag("--host", "text", "127.0.0.1", "Listen on this host. An empty one is every address, IPv4 and IPv6."),
     Flag("--port", "integer", 8000, "Listen on this port. 0 picks a free one."),
-    Flag("--uds", "text", None, "Listen on a UNIX domain socket."),
+    Flag(
+        "--uds",
+        "text",
+        None,
+        "Listen on a UNIX domain socket. Not on Windows.",
+        refuses=_refuse_on_windows(_NO_UNIX_SOCKET),
+    ),
     Flag("--uds-permissions", "mode", 0o660, "The mode of the socket's file, octal.", uvicorn=False),
-    Flag("--fd", "integer", None, "Listen on a socket that is inherited as this file descriptor, of any family."),
+    Flag(
+        "--fd",
+        "integer",
+        None,
+        "Listen on a socket that is inherited as this file descriptor, of any family. Not on Windows.",
+        refuses=_refuse_on_windows(_NO_INHERITED_SOCKET),
+    ),
     Flag(
         "--bind",
         "text",
@@ -150,6 +194,7 @@ FLAGS: tuple[Flag, ...] = (
         multiple=True,
         short="-b",
         uvicorn=False,
+        refuses=_refuse_bind,
     ),
     Flag("--ipv6-only", "toggle", False, "Let `::` take IPv6 only. By default it takes IPv4 too.", uvicorn=False),
     Flag("--backlog", "integer", 2048, "Connections that may wait to be accepted."),
@@ -159,7 +204,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("--app-dir", "text", "", "Look for APP in this directory.  [default: the current directory]"),
     Flag("--env-file", "path", None, "Load environment variables from this file, before the application is imported."),
     Flag("--lifespan", "choice", "auto", "The application's lifespan.", choices=("auto", "on", "off")),
-    Flag("--loop", "text", "auto", "The event loop: auto, asyncio, uvloop, none or module:factory."),
+    Flag("--loop", "text", "auto", "The event loop: auto, asyncio, uvloop, winloop, none or module:factory."),
     Flag("--threads", "integer", None, "Threads for a WSGI application.  [default: min(32, cores + 4)]", uvicorn=False),
     Flag("--root-path", "text", "", "The ASGI root_path, for an application that a proxy serves below a path."),
     Flag("--reset-contextvars", "switch", False, "Run each request in an empty contextvars.Context."),
@@ -198,6 +243,14 @@ FLAGS: tuple[Flag, ...] = (
         None,
         "How long a worker may take to answer a health check.",
         accepts=_always("It has no effect: there is one process, which nothing has to check."),
+    ),
+    Flag(
+        "--stop-event",
+        "text",
+        None,
+        "Windows: end when the event of this name is set, as by Ctrl-C; a second time hurries.",
+        uvicorn=False,
+        refuses=_refuse_stop_event,
     ),
     # ---- limits
     Flag("--limit-concurrency", "integer", None, "Requests at once; more get 503."),
@@ -286,7 +339,7 @@ FLAGS: tuple[Flag, ...] = (
         "integer",
         0,
         "Threads for I/O. 0: it runs inside the event loop's thread, which costs least. 1: on a thread of its own, "
-        "which accepts, parses, refuses and times out while Python is busy.",
+        "which accepts, parses, refuses and times out while Python is busy. On Windows it is always 1.",
         uvicorn=False,
         refuses=lambda value: "more than 1 is not built yet: use 0 or 1." if value is not None and value > 1 else None,
     ),

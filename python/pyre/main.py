@@ -45,6 +45,7 @@ def run(
     reload_delay: float = 0.25,
     workers: int | None = None,
     timeout_worker_healthcheck: float | None = None,
+    stop_event: str | None = None,
     limit_concurrency: int | None = None,
     limit_connections: int = 10_000,
     limit_max_requests: int | None = None,
@@ -90,7 +91,7 @@ def run(
     timeout_notify: float = 30.0,
     callback_notify: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serves `app` until SIGINT or SIGTERM. The options are those of `Config`, in seconds and bytes.
+    """Serves `app` until SIGINT or SIGTERM (on Windows Ctrl-C, Ctrl-Break or `stop_event`). The options are those of `Config`, in seconds and bytes.
 
     With `reload`, `app` must be a string; the application then runs in a child process, which is replaced when files
     change.

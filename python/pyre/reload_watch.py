@@ -19,6 +19,9 @@ DEFAULT_INCLUDES = ("*.py",)
 DEFAULT_EXCLUDES = (".*", ".py[cod]", ".sw.*", "~*")
 
 
+_LONGEST_WAIT = 0.5  # seconds
+
+
 class Watcher(Protocol):
     """Notices changes."""
 
@@ -87,8 +90,11 @@ class StatWatcher:
         self._files = self._look()
 
     def wait(self) -> list[str]:
-        if self._stop.wait(self._delay):
-            return []
+        left = self._delay
+        while left > 0:  # in pieces, as on Windows a signal handler runs only between two waits
+            if self._stop.wait(min(left, _LONGEST_WAIT)):
+                return []
+            left -= _LONGEST_WAIT
         files = self._look()
         changed = [path for path in {**self._files, **files} if files.get(path) != self._files.get(path)]
         self._files = files

@@ -47,13 +47,13 @@ class Server:
     """Serves `config.app`.
 
     `run()` starts an event loop of its own, `serve()` runs on the caller's. Both return after the server was told to
-    end: by SIGINT or SIGTERM, if they run on the main thread, or by `should_exit = True` from any thread. They raise
-    `SystemExit` with code 3 if the start-up fails and 4 if the application cannot be loaded; the reason is in the
-    log.
+    end: by SIGINT, SIGTERM or Ctrl-Break, if they run on the main thread, by the Config's `stop_event`, or by
+    `should_exit = True` from any thread. They raise `SystemExit` with code 3 if the start-up fails and 4 if the
+    application cannot be loaded; the reason is in the log.
 
     The end is graceful: no new connections, idle ones are closed, running requests have `timeout_graceful_shutdown`
     seconds. `force_exit = True`, or a second signal, ends that time at once. The application's lifespan shut-down
-    runs in any case; a third signal gives up on that too.
+    runs in any case; a third signal gives up on that too. The stop event counts as a signal does.
 
     `startup()`, `main_loop()` and `shutdown()` are the three parts of `serve()`; a subclass may override them with
     uvicorn's signatures, and a program may call them itself, on one running loop.
@@ -75,6 +75,7 @@ class Server:
         self._should_exit = False
         self._force_exit = False
         self._signals: list[int] = []
+        self._stops = 0  # signals, and sets of the stop event
         self._context: contextvars.Context | None = None
         self._limit_max_requests: int | None = None
         self._notifier: asyncio.Task[None] | None = None
@@ -144,7 +145,7 @@ class Server:
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serves on the running loop until the end. `sockets`, if given, are served instead of the Config's
         addresses; they are copied, and stay the caller's to close."""
-        with self.capture_signals():
+        with self.capture_signals(), self._capture_stop_event():
             await self._serve(sockets)
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
@@ -311,7 +312,7 @@ class Server:
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:
         stopping = asyncio.ensure_future(lifespan.shutdown())
         while not stopping.done():
-            if len(self._signals) > 2:
+            if self._stops > 2:
                 logger.error("Giving up on the application's shutdown.")
                 lifespan.abandon()
                 break
@@ -366,7 +367,8 @@ class Server:
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM over, on the main thread only: Python has no handlers elsewhere."""
+        """Takes SIGINT and SIGTERM, and on Windows SIGBREAK, over, on the main thread only: Python has no handlers
+        elsewhere."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -384,6 +386,28 @@ class Server:
     def handle_exit(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: the first ends the server, the second cuts what still runs."""
         self._signals.append(number)
+        self._stop()
+
+    @contextlib.contextmanager
+    def _capture_stop_event(self) -> Iterator[None]:
+        if self.config.stop_event is None:
+            yield
+            return
+        from pyre.stop_event import StopEvent
+
+        try:
+            event = StopEvent(self.config.stop_event, self._stop)
+        except OSError as error:
+            logger.error("%s", error.strerror)
+            raise SystemExit(EXIT_STARTUP_FAILURE) from None
+        try:
+            yield
+        finally:
+            event.close()
+
+    def _stop(self) -> None:
+        # In a signal handler, or on the stop event's thread.
+        self._stops += 1
         if self._should_exit:
             self.force_exit = True
         else:

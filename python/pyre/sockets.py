@@ -161,6 +161,12 @@ def _bind_error(name: str, error: OSError) -> BindError:
         what = "the address is in use already"
     elif error.errno == errno.EACCES:
         what = "permission denied"
+        if os.name == "nt":
+            # WSAEACCES, for each of these.
+            what = (
+                "another program has this port for itself, or Windows has reserved it (netsh interface ipv4 show "
+                "excludedportrange protocol=tcp)"
+            )
     return BindError(error.errno or 0, f"Cannot listen on {name}: {what}.")
 
 
@@ -234,10 +240,7 @@ def _bind_one(family: int, target: tuple[Any, ...], host: str, ipv6_only: bool) 
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        if os.name == "posix":
-            # Without it a restart fails for a minute on connections in TIME_WAIT. On Windows it would allow stealing
-            # the port.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _claim(sock)
         if family == socket.AF_INET6:
             # The system's default (net.ipv6.bindv6only) differs between machines: always say it.
             only = ipv6_only or target[0] != "::"
@@ -249,6 +252,17 @@ def _bind_one(family: int, target: tuple[Any, ...], host: str, ipv6_only: bool) 
     port = sock.getsockname()[1]
     shown = host if host in ("::", "0.0.0.0") or not host else str(target[0])
     return Listener(sock, f"http://{_host_for_url(shown)}:{port}")
+
+
+def _claim(sock: socket.socket) -> None:
+    exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+    if exclusive is not None:
+        # Windows, where SO_REUSEADDR lets a second program bind the same port and take clients away, and where without
+        # either a program that sets SO_REUSEADDR could do that to us.
+        sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+    else:
+        # Without it a restart fails for a minute on connections in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _bind_unix(path: str, permissions: int) -> Listener:

@@ -13,8 +13,8 @@ File to_native(int descriptor) noexcept {
     PyRef module = PyRef::steal(PyImport_ImportModule("msvcrt"));
     PyRef handle = module ? PyRef::steal(PyObject_CallMethod(module.get(), "get_osfhandle", "i", descriptor)) : PyRef();
     if (!handle) return platform::no_file;
-    void* const native = PyLong_AsVoidPtr(handle.get());
-    return native == nullptr && PyErr_Occurred() != nullptr ? platform::no_file : native;
+    const auto native = static_cast<File>(PyLong_AsVoidPtr(handle.get()));
+    return native == nullptr && PyErr_Occurred() != nullptr ? File{platform::no_file} : native;
   } else {
     return descriptor;
   }
