@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pyre.config import Config
-from pyre.errors import EXIT_APP_LOAD_FAILURE, EXIT_STARTUP_FAILURE, AppLoadError
+from pyre.errors import EXIT_APP_LOAD_FAILURE, EXIT_STARTUP_FAILURE, AppLoadError, ConfigError
 from pyre.logging import LOGGING_CONFIG, LogConfig
 from pyre.server import Server, log_load_error
 
 logger = logging.getLogger("pyre.error")
+
+in_reload_child = False
+"""Set in the reloader's child, where the application is imported and nothing else is to be served."""
 
 EXIT_INTERRUPTED = 130
 """Ctrl-C before the server had started: 128 + SIGINT, as shells have it."""
@@ -100,6 +103,11 @@ def run(
     fails, with 4 if the application cannot be loaded.
     """
     options = dict(locals())
+    if in_reload_child:
+        raise ConfigError(
+            "pyre.run() was called while the reloader's child imports the application. Put the call under "
+            "`if __name__ == '__main__':`."
+        )
     config = Config(options.pop("app"), **options)
     if config.reload:
         if not config.should_reload:

@@ -3,6 +3,10 @@
 As the sockets stay open in this process, a client that comes during a restart waits in the backlog and is served by
 the next child. The child is started by exec, never by fork. A pipe between the two carries the child's options and
 then single-byte commands; its end tells the child that this process is gone.
+
+On Windows, where a listener belongs for ever to the first completion port that it is associated with, no process
+associates it: the children accept by events. They are given it by that pipe too (WSADuplicateSocket), as no descriptor
+is inherited by number.
 """
 
 from __future__ import annotations
@@ -11,9 +15,7 @@ import logging
 import os
 import pickle
 import signal
-import struct
 import subprocess
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -22,7 +24,8 @@ from pyre import flags
 from pyre.config import Config
 from pyre.errors import EXIT_STARTUP_FAILURE, BindError, ConfigError
 from pyre.reload_watch import FileFilter, Watcher, make_watcher, watched_directories
-from pyre.server import ABORT_GRACE
+from pyre.reload_pipe import CommandPipe
+from pyre.server import ABORT_GRACE, HANDLED_SIGNALS, capture_stop_event
 from pyre.sockets import Listener
 
 logger = logging.getLogger("pyre.error")
@@ -40,22 +43,26 @@ _END_GRACE = 10.0
 
 
 class Reloader:
-    """Runs `config.app` in a child process, until SIGINT or SIGTERM, and anew after each change. `config.app` must be
-    a string."""
+    """Runs `config.app` in a child process, until a signal or the stop event, and anew after each change. `config.app`
+    must be a string."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._stopping = threading.Event()
-        self._signals = 0
+        self._stops = 0  # signals, and sets of the stop event
         self._child: subprocess.Popen[bytes] | None = None
-        self._commands: int = -1
+        self._pipe: CommandPipe | None = None
 
     def run(self) -> None:
         """Returns after a signal, when the child has ended. Raises `SystemExit(3)` if a socket cannot be bound."""
+        with capture_stop_event(self.config.stop_event, self._stop):
+            self._run()
+
+    def _run(self) -> None:
         listeners = self._bind()
         directories = watched_directories(self.config)
         watcher = make_watcher(directories, FileFilter(self.config), self.config.reload_delay, self._stopping)
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._on_signal) for number in HANDLED_SIGNALS}
         try:
             logger.info("Will watch for changes in these directories: %s", [str(path) for path in directories])
             logger.info("Started reloader process [%d] using %s", os.getpid(), watcher.name)
@@ -110,27 +117,12 @@ class Reloader:
                 reported = True
 
     def _start(self, listeners: list[Listener]) -> None:
-        read_fd, write_fd = os.pipe()
-        fds = [listener.sock.fileno() for listener in listeners]
-        # sys.path comes first: pyre itself may be found only there.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from pyre.reload_child import main; main({read_fd})"
-        interpreter_flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
         try:
-            payload = pickle.dumps({"options": child_options(self.config), "argv": sys.argv, "sockets": fds})
-            self._child = subprocess.Popen(
-                [sys.executable, *interpreter_flags, "-c", code], pass_fds=[read_fd, *fds], close_fds=True
-            )
+            options = pickle.dumps(child_options(self.config))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            os.close(write_fd)
             raise ConfigError(f"With --reload every option must be something that can be pickled: {error}") from error
-        finally:
-            os.close(read_fd)
-        self._commands = write_fd
-        try:
-            with os.fdopen(os.dup(write_fd), "wb") as pipe:
-                pipe.write(struct.pack("!Q", len(payload)) + payload)
-        except BrokenPipeError:
-            pass  # it died at once; _watch() reports it
+        self._pipe = CommandPipe()
+        self._child = self._pipe.start(options, [listener.sock for listener in listeners])
 
     def _end(self, command: bytes, drain: float | None) -> None:
         """Ends the child: by its own graceful shutdown, by force after a second signal, by SIGKILL when it does not
@@ -148,7 +140,7 @@ class Reloader:
                 break
             except subprocess.TimeoutExpired:
                 waited += 0.1
-            if self._signals > 1 and not forced:
+            if self._stops > 1 and not forced:
                 forced = True
                 self._command(FORCE)
                 patience = waited + ABORT_GRACE + _END_GRACE
@@ -157,19 +149,21 @@ class Reloader:
                 child.kill()
                 child.wait()
                 break
-        os.close(self._commands)
-        self._commands = -1
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
         self._child = None
 
     def _command(self, command: bytes) -> None:
-        try:
-            os.write(self._commands, command)
-        except BrokenPipeError:
-            pass
+        if self._pipe is not None:
+            self._pipe.write(command)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A terminal's Ctrl-C goes to the child too. It gets a command from us besides, not a second signal.
-        self._signals += 1
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stops += 1
         self._stopping.set()
 
 
@@ -178,6 +172,7 @@ def child_options(config: Config) -> dict[str, Any]:
     options = dict(config.options)
     for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
         options.pop(name)
+    options.pop("stop_event")  # it is set for us
     for name in ("host", "port", "uds", "uds_permissions", "fd", "bind", "ipv6_only"):
         options.pop(name)  # the child gets sockets
     return {

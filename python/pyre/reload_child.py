@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import os
-import pickle
-import socket
-import struct
 import sys
 import threading
 
+import pyre.main
 from pyre.config import Config
 from pyre.errors import EXIT_USAGE, ConfigError
-from pyre.main import run_server
 from pyre.reload import FORCE, RESTART, RESTART_DRAIN
+from pyre.reload_pipe import Order
 from pyre.server import Server
 
 
-def main(fd: int) -> None:
-    """Serves as the reloader at the other end of the pipe `fd` says, until it says stop or is gone."""
-    os.set_inheritable(fd, False)  # what the application starts must not hold it open
-    pipe = os.fdopen(fd, "rb", buffering=0)
-    (size,) = struct.unpack("!Q", _read(fd, 8))
-    payload = pickle.loads(_read(fd, size))
-    sys.argv = payload["argv"]
-    sockets = []
-    for number in payload["sockets"]:
-        os.set_inheritable(number, False)
-        sockets.append(socket.socket(fileno=number))
+def main(number: int) -> None:
+    """Serves as the reloader at the other end of the pipe `number` says, until it says stop or is gone."""
+    order = Order(number)
+    pyre.main.in_reload_child = True
     try:
-        server = Server(Config(**payload["options"]))
+        server = Server(Config(**order.options))
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from None
-    threading.Thread(target=_obey, args=(pipe.fileno(), server), name="pyre.reload", daemon=True).start()
-    run_server(server, sockets)
+    threading.Thread(target=_obey, args=(order, server), name="pyre.reload", daemon=True).start()
+    pyre.main.run_server(server, order.sockets)
 
 
-def _read(fd: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = os.read(fd, size - len(data))
-        if not piece:
-            raise SystemExit(0)  # the reloader is gone
-        data += piece
-    return data
-
-
-def _obey(fd: int, server: Server) -> None:
+def _obey(order: Order, server: Server) -> None:
     while True:
-        command = os.read(fd, 1)
+        command = order.next_command()
         if command == FORCE:
             server.force_exit = True
             continue

@@ -145,7 +145,7 @@ class Server:
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serves on the running loop until the end. `sockets`, if given, are served instead of the Config's
         addresses; they are copied, and stay the caller's to close."""
-        with self.capture_signals(), self._capture_stop_event():
+        with self.capture_signals(), capture_stop_event(self.config.stop_event, self._stop):
             await self._serve(sockets)
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
@@ -388,23 +388,6 @@ class Server:
         self._signals.append(number)
         self._stop()
 
-    @contextlib.contextmanager
-    def _capture_stop_event(self) -> Iterator[None]:
-        if self.config.stop_event is None:
-            yield
-            return
-        from pyre.stop_event import StopEvent
-
-        try:
-            event = StopEvent(self.config.stop_event, self._stop)
-        except OSError as error:
-            logger.error("%s", error.strerror)
-            raise SystemExit(EXIT_STARTUP_FAILURE) from None
-        try:
-            yield
-        finally:
-            event.close()
-
     def _stop(self) -> None:
         # In a signal handler, or on the stop event's thread.
         self._stops += 1
@@ -412,6 +395,26 @@ class Server:
             self.force_exit = True
         else:
             self.should_exit = True
+
+
+@contextlib.contextmanager
+def capture_stop_event(name: str | None, on_set: Callable[[], None]) -> Iterator[None]:
+    """Calls `on_set`, on another thread, each time that the event `name` is set, if there is a name. Raises
+    `SystemExit(3)`, after logging why, if there can be no such event."""
+    if name is None:
+        yield
+        return
+    from pyre.stop_event import StopEvent
+
+    try:
+        event = StopEvent(name, on_set)
+    except OSError as error:
+        logger.error("%s", error.strerror)
+        raise SystemExit(EXIT_STARTUP_FAILURE) from None
+    try:
+        yield
+    finally:
+        event.close()
 
 
 def log_load_error(error: AppLoadError) -> None:

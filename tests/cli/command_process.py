@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
+import itertools
 import os
 import queue
 import re
@@ -17,11 +19,25 @@ from typing import IO, Any, Self
 
 HANG_GUARD = 60  # seconds; only against hanging, also under a sanitizer
 
+IS_WINDOWS = os.name == "nt"
+SITE = Path(__file__).parent / "site"
+SIGKILL = getattr(signal, "SIGKILL", 9)
+
+_NUMBERS = itertools.count()
 _ADDRESS = re.compile(r"Pyre running on (.*?) \(Press CTRL\+C to quit\)")
 
 
+def is_wine() -> bool:
+    return IS_WINDOWS and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")  # type: ignore[attr-defined,unused-ignore]
+
+
 class Command:
-    """`python -m pyre ...`, or `python script ...`, in `directory`. Leaving the block kills what is left of it."""
+    """`python -m pyre ...`, or `python script ...`, in `directory`. Leaving the block kills what is left of it.
+
+    Windows has signals only inside a process, raised on a thread of its own when something happens at its console.
+    There, a thread of the command (site/sitecustomize.py) waits for events to raise them, so that the same tests send
+    the same signals.
+    """
 
     def __init__(
         self,
@@ -32,16 +48,31 @@ class Command:
         script: str | None = None,
     ) -> None:
         what = ["-m", "pyre"] if script is None else [script]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+        self._token = ""
+        self._events: dict[str, Any] = {}
+        system: dict[str, Any]
+        if IS_WINDOWS:
+            from site_events import GROUP, SIGNALS, create
+
+            self._token = f"pyre-test-{os.getpid()}-{next(_NUMBERS)}"
+            for name in (*map(str, SIGNALS), GROUP):
+                self._events[name] = create(self._token, name)
+            env["PYRE_TEST_SIGNALS"] = env["PYRE_TEST_GROUP"] = self._token
+            env["PYTHONPATH"] = os.pathsep.join([str(SITE), env.get("PYTHONPATH", "")])
+            system = {}
+        else:
+            system = {"start_new_session": True, "pass_fds": pass_fds}
         self.process = subprocess.Popen(
             [sys.executable, *what, *arguments],
             cwd=directory,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=pass_fds,
-            text=True,
-            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+            **system,
         )
         self.out = Lines(self.process.stdout)
         self.err = Lines(self.process.stderr)
@@ -68,7 +99,24 @@ class Command:
         return int(self.address().rpartition(":")[2].rstrip(")"))
 
     def send(self, number: int) -> None:
-        self.process.send_signal(number)
+        if not IS_WINDOWS:
+            self.process.send_signal(number)
+        elif number == SIGKILL:
+            self.process.kill()
+        else:
+            from site_events import set_event
+
+            set_event(self._events[str(int(number))])
+
+    def send_group(self, number: int) -> None:
+        """To all processes of the group, as a terminal does. On Windows it is SIGINT once."""
+        if IS_WINDOWS:
+            from site_events import GROUP, set_event
+
+            assert number == signal.SIGINT
+            set_event(self._events[GROUP])
+        else:
+            os.killpg(self.process.pid, number)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ends it by a signal. Its exit code."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "site"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 
 import fake_core

@@ -14,12 +14,15 @@ from pyre import cli, flags
 from pyre.config import Config
 from pyre.main import run
 
+ON_WINDOWS = flags.IS_WINDOWS
+ON_POSIX_ONLY = "refused" if ON_WINDOWS else "implemented"
+
 # uvicorn 0.54's flags: arguments that ask each for something, and which of the three comes of it.
 UVICORN: dict[str, tuple[list[str], str]] = {
     "--host": (["--host", "0.0.0.0"], "implemented"),
     "--port": (["--port", "9000"], "implemented"),
-    "--uds": (["--uds", "app.sock"], "implemented"),
-    "--fd": (["--fd", "3"], "implemented"),
+    "--uds": (["--uds", "app.sock"], ON_POSIX_ONLY),
+    "--fd": (["--fd", "3"], ON_POSIX_ONLY),
     "--reload": (["--reload"], "implemented"),
     "--reload-dir": (["--reload", "--reload-dir", "."], "implemented"),
     "--reload-include": (["--reload", "--reload-include", "*.html"], "implemented"),
@@ -81,6 +84,7 @@ OWN: dict[str, tuple[list[str], str]] = {
     "--no-ipv6-only": (["--no-ipv6-only"], "implemented"),
     "--threads": (["--threads", "4"], "implemented"),
     "--io-threads": (["--io-threads", "1"], "implemented"),
+    "--stop-event": (["--stop-event", "my-server"], "implemented" if ON_WINDOWS else "refused"),
     "--limit-connections": (["--limit-connections", "20000"], "implemented"),
     "--limit-request-line": (["--limit-request-line", "16k"], "implemented"),
     "--limit-request-fields": (["--limit-request-fields", "50"], "implemented"),
@@ -167,6 +171,32 @@ def verdict(result: Result, name: str) -> str:
 def test_each_flag_does_one_of_three_things(name: str, invoke: Invoke) -> None:
     arguments, expected = (UVICORN | OWN)[name]
     assert verdict(invoke(*arguments), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--uds", "app.sock"], "Python has no UNIX sockets on Windows: listen on --host"),
+        (["--fd", "3"], "On Windows sockets are no file descriptors"),
+        (["--bind", "127.0.0.1:0", "--bind", "unix:app.sock"], "--bind: Python has no UNIX sockets on Windows"),
+        (["--bind", "fd://3"], "--bind: On Windows sockets are no file descriptors"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_windows_says_what_it_does_not_have_and_what_to_use(
+    arguments: list[str], sentence: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flags, "IS_WINDOWS", True)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert sentence in result.output
+
+
+def test_a_stop_event_is_refused_where_there_are_signals(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "IS_WINDOWS", False)
+    result = invoke("--stop-event", "x")
+    assert result.exit_code == 2
+    assert "--stop-event: Named events are there on Windows only: send SIGTERM" in result.output
 
 
 @pytest.mark.parametrize("arguments", HARMLESS, ids=" ".join)
