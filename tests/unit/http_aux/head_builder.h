@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -15,18 +16,19 @@ struct Field {
   std::string_view value;
 };
 
-inline std::uint32_t append(RequestHead& head, std::string_view text) {
-  const auto at = static_cast<std::uint32_t>(head.bytes.size());
-  head.bytes.insert(head.bytes.end(), text.begin(), text.end());
+inline std::uint32_t append(std::string& bytes, std::string_view text) {
+  const auto at = static_cast<std::uint32_t>(bytes.size());
+  bytes += text;
   return at;
 }
 
 inline RequestHead make_head(std::string_view method, std::string_view target,
                              std::initializer_list<Field> fields = {}) {
   RequestHead head;
-  append(head, method);
+  std::string bytes;
+  append(bytes, method);
   head.method_size = static_cast<std::uint32_t>(method.size());
-  head.target_at = append(head, target);
+  head.target_at = append(bytes, target);
   head.target_size = static_cast<std::uint32_t>(target.size());
   const std::size_t mark = target.find('?');
   head.path_at = head.target_at;
@@ -38,12 +40,13 @@ inline RequestHead make_head(std::string_view method, std::string_view target,
   for (const Field& given : fields) {
     HeaderField field;
     field.id = given.id;
-    field.name_at = append(head, "x");
+    field.name_at = append(bytes, "x");
     field.name_size = 1;
-    field.value_at = append(head, given.value);
+    field.value_at = append(bytes, given.value);
     field.value_size = static_cast<std::uint32_t>(given.value.size());
     head.fields.push_back(field);
   }
+  head.bytes.assign(bytes.begin(), bytes.end());
   return head;
 }
 
