@@ -252,6 +252,13 @@ OutputQueue::FileRange OutputQueue::front_file() const noexcept {
   return {head_->file, head_->offset, head_->size};
 }
 
+OutputQueue::HeadedFile OutputQueue::front_headed_file() const noexcept {
+  if (head_ == nullptr || head_->kind == Piece::Kind::file) return {};
+  const Piece* file = head_->next;
+  if (file == nullptr || file->kind != Piece::Kind::file) return {};
+  return {{head_->data, static_cast<std::size_t>(head_->size)}, {file->file, file->offset, file->size}};
+}
+
 void OutputQueue::consume(std::uint64_t bytes) noexcept {
   assert(bytes <= size_);
   while (bytes != 0 && head_ != nullptr) {

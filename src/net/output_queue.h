@@ -93,8 +93,14 @@ class OutputQueue {
   [[nodiscard]] bool front_fits(
       std::size_t pieces) const noexcept;               // the memory at the front is at most so many pieces
   [[nodiscard]] FileRange front_file() const noexcept;  // only if front_is_file()
-  void consume(std::uint64_t bytes) noexcept;           // took this many from the front
-  void clear() noexcept;                                // discards and releases everything
+  // One piece of memory with a file behind it, as a response with a file begins. False-y (no file) if it is not that.
+  struct HeadedFile {
+    platform::ConstBytes head;
+    FileRange range{platform::no_file, 0, 0};
+  };
+  [[nodiscard]] HeadedFile front_headed_file() const noexcept;
+  void consume(std::uint64_t bytes) noexcept;  // took this many from the front
+  void clear() noexcept;                       // discards and releases everything
 
  private:
   using Block = BlockPool::Block;

@@ -170,7 +170,7 @@ void Stream::flush_now() noexcept {
     }
   } else if (output_.front_is_file()) {
     send_file();
-  } else {
+  } else if (!send_headed_file()) {
     send_memory();
   }
 }
@@ -190,36 +190,55 @@ void Stream::send_memory() noexcept {
   loop_.reactor().send(*socket_, *this);
 }
 
+bool Stream::make_file_send() noexcept {
+  if (file_send_ != nullptr) return true;
+  file_send_ = platform::create<FileSend>(*this);
+  if (file_send_ == nullptr) return false;
+  file_send_->send.done = [](platform::Op& op, Result result) noexcept {
+    static_cast<FileSend::Send&>(op).self->stream.on_taken(result);
+  };
+  return true;
+}
+
+// A response's head and its file as one operation: one completion, so one tick less, and one packet where they fit.
+// False: the head goes alone. A file that must be read first does not hold its head up.
+bool Stream::send_headed_file() noexcept {
+  const OutputQueue::HeadedFile front = output_.front_headed_file();
+  if (front.range.file == platform::no_file || front.head.size() > kMaxSendBytes) return false;
+  if (file_send_ != nullptr && file_send_->reading_ahead) return false;
+  if (!loop_.is_cached_(front.range.file, front.range.offset) || !make_file_send()) return false;
+  start_file_send(front.head, front.range);
+  return true;
+}
+
 void Stream::send_file() noexcept {
-  if (file_send_ == nullptr) {
-    file_send_ = platform::create<FileSend>(*this);
-    if (file_send_ == nullptr) {
-      // Not from in here: on_error comes with the next deferred work.
-      bits().broken = true;
-      loop_.forget_reader(*this);
-      loop_.resume(*this);
-      return;
-    }
-    file_send_->send.done = [](platform::Op& op, Result result) noexcept {
-      static_cast<FileSend::Send&>(op).self->stream.on_taken(result);
-    };
+  if (!make_file_send()) {
+    // Not from in here: on_error comes with the next deferred work.
+    bits().broken = true;
+    loop_.forget_reader(*this);
+    loop_.resume(*this);
+    return;
   }
   // One request for both "read this, then send it" and "read the next range meanwhile": the owner of the file must
   // outlive the request, and while it runs no further range is sent, so the file's last byte cannot be taken before it
   // is back.
   if (file_send_->reading_ahead) return;
-  OutputQueue::FileRange range = output_.front_file();
+  const OutputQueue::FileRange range = output_.front_file();
   const FilePool::ReadAheadRequest& ahead = file_send_->ahead;
   const bool known = file_send_->ready && ahead.file == range.file && ahead.offset == range.offset;
   file_send_->ready = false;
   if (!known && !loop_.is_cached_(range.file, range.offset) && read_ahead(range)) return;
+  start_file_send({}, range);
+}
 
+void Stream::start_file_send(platform::ConstBytes head, OutputQueue::FileRange range) noexcept {
   FileSend::Send& send = file_send_->send;
+  send.head = head;
   send.file = range.file;
   send.offset = range.offset;
   send.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(range.count, platform::kMaxSendFileBytes));
   send.progress = 0;
-  send.more = output_.size() > send.count;
+  send.more = output_.size() > head.size() + send.count;
   loop_.reactor().send_file(*socket_, send);
 
   range.offset += send.count;

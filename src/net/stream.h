@@ -105,6 +105,9 @@ class Stream : private FlushLink, private StreamRecv, private StreamSend, privat
   void flush_now() noexcept;
   void send_memory() noexcept;
   void send_file() noexcept;
+  [[nodiscard]] bool send_headed_file() noexcept;
+  void start_file_send(platform::ConstBytes head, OutputQueue::FileRange range) noexcept;
+  [[nodiscard]] bool make_file_send() noexcept;
   [[nodiscard]] bool read_ahead(const OutputQueue::FileRange& range) noexcept;
   void on_received(platform::Result result) noexcept;
   void on_taken(platform::Result result) noexcept;

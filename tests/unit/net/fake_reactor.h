@@ -58,7 +58,8 @@ struct FakeSocket final : platform::Socket {
   std::deque<platform::AcceptOp*> accepts;
   std::string sent;                 // everything that was taken, files as "[offset+count]"
   std::vector<std::size_t> pieces;  // of each send
-  std::vector<bool> more;
+  std::vector<bool> more;           // of each send, of memory or of a file
+  std::vector<std::size_t> heads;   // bytes before each file
   bool hold_sends = false;
   bool finished = false;
   bool closing = false;
@@ -99,8 +100,11 @@ class FakeReactor final : public platform::Reactor, private platform::SocketOver
   }
   void let_file_go(FakeSocket& socket, Result result = {}) {
     platform::SendFileOp& op = *std::exchange(socket.file, nullptr);
-    if (result.ok()) result.bytes = op.count;
-    socket.sent += "[" + std::to_string(op.offset) + "+" + std::to_string(result.bytes) + "]";
+    const auto head = static_cast<std::uint32_t>(op.head.size());
+    if (result.ok()) result.bytes = head + op.count;
+    const std::uint32_t of_head = std::min(result.bytes, head);
+    socket.sent.append(reinterpret_cast<const char*>(op.head.data()), of_head);
+    socket.sent += "[" + std::to_string(op.offset) + "+" + std::to_string(result.bytes - of_head) + "]";
     op.progress = result.bytes;
     ready_.push_back({&op, result, nullptr});
   }
@@ -155,6 +159,8 @@ class FakeReactor final : public platform::Reactor, private platform::SocketOver
     op.in_flight = true;
     op.progress = 0;
     socket.file = &op;
+    socket.heads.push_back(op.head.size());
+    socket.more.push_back(op.more);
     if (!socket.hold_sends) let_file_go(socket);
   }
   void finish_sending(platform::Socket& base) noexcept override {

@@ -562,16 +562,44 @@ class StreamFileTest : public StreamTest {
   }
 };
 
-TEST_F(StreamFileTest, head_and_file_and_tail_go_in_order_and_the_head_waits_for_the_file) {
+TEST_F(StreamFileTest, head_and_file_are_one_operation_and_the_tail_follows) {
   Owner file;
   say("head");
   ASSERT_TRUE(stream_->output().append_file(test::made_up_file(5), 10, 1000, file.borrowed()));
   ASSERT_TRUE(stream_->output().append(bytes_of("tail")));
   host_.tick(4);
   EXPECT_EQ(socket_->sent, "head[10+1000]tail");
+  EXPECT_EQ(socket_->heads, (std::vector<std::size_t>{4}));
   EXPECT_EQ(socket_->more, (std::vector<bool>{true, false}));
   EXPECT_EQ(file.released, 1);
   EXPECT_EQ(stream_->progress(), 1008U);
+}
+
+TEST_F(StreamFileTest, only_the_first_turn_of_a_large_file_has_the_head) {
+  Owner file;
+  say("head");
+  ASSERT_TRUE(stream_->output().append_file(test::made_up_file(5), 0, 600'000, file.borrowed()));
+  host_.tick(4);
+  EXPECT_EQ(socket_->sent, "head[0+524288][524288+75712]");
+  EXPECT_EQ(socket_->heads, (std::vector<std::size_t>{4, 0}));
+  EXPECT_EQ(socket_->more, (std::vector<bool>{true, false}));
+  EXPECT_EQ(file.released, 1);
+}
+
+TEST_F(StreamFileTest, a_failure_inside_the_head_counts_what_was_taken) {
+  Owner file;
+  socket_->hold_sends = true;
+  say("head");
+  ASSERT_TRUE(stream_->output().append_file(test::made_up_file(5), 0, 1000, file.borrowed()));
+  loop_.flush();
+  reactor_.let_file_go(*socket_, {Errc::reset, 3, 0});
+  host_.tick();
+  EXPECT_EQ(socket_->sent, "hea[0+0]");
+  EXPECT_EQ(stream_->progress(), 3U);
+  EXPECT_EQ(stream_->output().size(), 1001U);
+  stream_->close();
+  host_.tick();
+  EXPECT_EQ(file.released, 1);
 }
 
 TEST_F(StreamFileTest, a_large_file_goes_in_bounded_turns) {
@@ -625,6 +653,20 @@ TEST_F(StreamFileTest, a_range_that_is_not_cached_is_read_by_the_pool_before_it_
   host_.tick(3);
   EXPECT_EQ(owner.released, 1);
   EXPECT_TRUE(stream_->output().empty());
+}
+
+TEST_F(StreamFileTest, a_head_does_not_wait_for_a_range_that_is_not_cached) {
+  loop_.set_is_cached_for_tests(&never_cached);
+  const test::TemporaryFile file("");
+  Owner owner;
+  say("head");
+  ASSERT_TRUE(stream_->output().append_file(file.native(), 0, 1000, owner.borrowed()));
+  loop_.flush();
+  EXPECT_EQ(socket_->sent, "head");
+  EXPECT_EQ(socket_->more, (std::vector<bool>{true}));
+  while (!stream_->output().empty()) host_.tick();
+  EXPECT_EQ(socket_->sent, "head[0+1000]");
+  EXPECT_EQ(owner.released, 1);
 }
 
 TEST_F(StreamFileTest, close_during_a_file_send_releases_the_file_when_it_is_back) {
