@@ -6,6 +6,9 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+# Between a failure and the next try: what fails for good must neither spin nor fill the log.
+_PAUSE_S = 0.1
+
 
 class Receiver:
     """Keeps a receive outstanding on the socket `handle`, which it takes over, and has `loop` call `callback` after
@@ -29,16 +32,30 @@ class Receiver:
             self._loop.call_soon(self._callback)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
         if self._closed or self._loop.is_closed():
             self._socket.close()
         elif task.cancelled():  # by an application that cancels every task it sees
             self._task = self._start()
+        elif error is not None:  # without a receiver the server would be deaf
+            self._loop.call_exception_handler(
+                {"message": "Pyre's wake-up failed; trying again", "exception": error, "task": task}
+            )
+            self._loop.call_later(_PAUSE_S, self._restart)
+
+    def _restart(self) -> None:
+        if self._closed:
+            return
+        self._task = self._start()
+        self._loop.call_soon(self._callback)  # for the byte that may have been lost
 
     def close(self) -> None:
         """The callback is not called any more."""
         self._closed = True
         self._callback = _nothing
-        if not self._loop.is_closed():
+        if self._task.done():  # and none is under way, for a failure's pause is not over
+            self._socket.close()
+        elif not self._loop.is_closed():
             self._task.cancel()
 
 
