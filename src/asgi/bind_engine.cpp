@@ -179,6 +179,7 @@ class Engine {
     out["timeouts_write"] = server.timeouts_write;
     out["timeouts_keep_alive"] = server.timeouts_keep_alive;
     out["accepts_paused"] = server.accepts_paused;
+    out["refused_surplus"] = io.refused_surplus;
     const DispatcherStats& dispatcher = host_->dispatcher().stats();
     out["batches"] = dispatcher.batches;
     out["requests_started"] = dispatcher.requests;

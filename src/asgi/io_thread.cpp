@@ -109,7 +109,7 @@ void IoThread::abort() noexcept {
 
 IoStats IoThread::stats() noexcept {
   IoStats stats;
-  call([&] { stats = {server_->stats(), loop_->reactor().stats()}; });
+  call([&] { stats = {server_->stats(), loop_->reactor().stats(), port_.refused()}; });
   return stats;
 }
 

@@ -66,9 +66,10 @@ void RemoteExchange::want_body() noexcept {
 }
 
 void RemoteExchange::read_body(std::span<std::byte> out) noexcept {
-  if (out.size() > body_size_) return;
-  body_size_ -= out.size();
-  if (!body_complete_) port_.post({.kind = Command::Kind::body_was_read, .exchange = this, .size = out.size()});
+  if (out.empty() || out.size() > body_size_) return;
+  const std::uint64_t taken = out.size();
+  body_size_ -= taken;
+  std::uint32_t freed = 0;
   while (!out.empty()) {
     BodyPiece& piece = *body_first_;
     const std::size_t size = std::min<std::size_t>(out.size(), piece.size - piece.at);
@@ -79,7 +80,10 @@ void RemoteExchange::read_body(std::span<std::byte> out) noexcept {
     body_first_ = piece.next;
     if (body_first_ == nullptr) body_last_ = nullptr;
     platform::deallocate(&piece);
+    ++freed;
   }
+  if (!body_complete_)
+    port_.post({.kind = Command::Kind::body_was_read, .exchange = this, .head = freed, .size = taken});
 }
 
 // ---- the response

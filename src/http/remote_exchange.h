@@ -74,6 +74,7 @@ class RemoteExchange final : public AppExchange {
   alignas(64) Exchange* exchange_ = nullptr;
   RemoteExchange* next_ = nullptr;  // the pool's
   std::uint64_t body_out_ = 0;      // bytes of the body that the application has not read yet
+  std::uint32_t pieces_out_ = 0;    // pieces of it that the application has not freed yet
   std::uint64_t asked_position_ = 0;
   bool drain_asked_ = false;
   bool to_pump_ = false;

@@ -74,19 +74,31 @@ struct RemotePort::EventBatch : net::Letter {
   EventBatch* next_idle = nullptr;
   std::vector<Event> events;
   std::vector<void*> objects;
+  std::vector<RemoteExchange*> retired;  // mirrors that no event after this one can mean
+};
+
+// A wake-up that says nothing. There is one of it, since clients who come and go can ask for many while the application
+// hangs.
+struct RemotePort::Nudge : net::Letter {
+  Nudge() noexcept
+      : Letter([](Letter& letter) noexcept {
+          static_cast<Nudge&>(letter).posted.store(false, std::memory_order_release);
+        }) {}
+  std::atomic<bool> posted{false};
 };
 
 RemotePort::RemotePort(net::Loop& loop, net::Mailbox& inbox, Application& application, const Limits& limits,
                        ReleaseInfo release_info) noexcept
-    : loop_(loop), inbox_(inbox), application_(application), limits_(limits), release_info_(release_info) {}
+    : loop_(loop),
+      inbox_(inbox),
+      application_(application),
+      limits_(limits),
+      release_info_(release_info),
+      nudge_(std::make_unique<Nudge>()) {}
 
 RemotePort::~RemotePort() {
   assert(in_use_ == 0 && refused_ == nullptr);
-  while (free_ != nullptr) {
-    RemoteExchange* remote = std::exchange(free_, free_->next_);
-    remote->~RemoteExchange();
-    platform::deallocate(remote);
-  }
+  while (free_ != nullptr) destroy(std::exchange(free_, free_->next_));
   delete out_;
   delete in_;
   delete_all(idle_commands_);
@@ -168,6 +180,8 @@ void RemotePort::apply(EventBatch& batch) noexcept {
   for (void* object : batch.objects) application_.on_object(object);
   batch.objects.clear();
   if (batch.objects.capacity() > kKeepEntries) std::vector<void*>().swap(batch.objects);
+  for (RemoteExchange* remote : batch.retired) destroy(remote);
+  batch.retired.clear();
   give_back_batch(returned_events_, batch);
 }
 
@@ -222,6 +236,7 @@ void RemotePort::run(const Command& command, CommandBatch& batch) noexcept {
       break;
     case Command::Kind::body_was_read:
       remote.body_out_ -= command.size;
+      remote.pieces_out_ -= command.head;
       request_pump(remote);
       break;
     case Command::Kind::tell_when_drained:
@@ -278,6 +293,7 @@ void RemotePort::on_request(Exchange& exchange) noexcept {
   ++in_use_;
   remote->exchange_ = &exchange;
   remote->body_out_ = 0;
+  remote->pieces_out_ = 0;
   remote->drain_asked_ = false;
   Event& event = add_event(Event::Kind::request, *remote);
   event.complete = remote->body_end_told_ = exchange.body_complete() && exchange.body_available() == 0;
@@ -319,12 +335,18 @@ void RemotePort::request_pump(RemoteExchange& remote) noexcept {
 void RemotePort::pump(RemoteExchange& remote) noexcept {
   if (remote.exchange_ == nullptr) return;
   Exchange& exchange = *remote.exchange_;
-  while (exchange.body_available() > 0 && remote.body_out_ <= limits_.body_high_water) {
+  while (exchange.body_available() > 0 && remote.body_out_ <= limits_.body_high_water &&
+         remote.pieces_out_ < kMaxPieces) {
     const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(exchange.body_available(), kPieceBytes));
     BodyPiece* piece = BodyPiece::make(size);
-    if (piece == nullptr) return exchange.fail(500);
+    if (piece == nullptr) {
+      exchange.fail(500);
+      (void)add_event(Event::Kind::dead, remote);  // nobody else tells who waits for the body
+      return;
+    }
     exchange.read_body({piece->bytes(), size});
     remote.body_out_ += size;
+    ++remote.pieces_out_;
     Event& event = add_event(Event::Kind::body, remote);
     event.piece = piece;
     event.complete = remote.body_end_told_ = exchange.body_complete() && exchange.body_available() == 0;
@@ -352,20 +374,28 @@ void RemotePort::end_tick(bool wake) noexcept {
     pump(*to_pump_[i]);
   }
   to_pump_.clear();
-  if (wake) (void)in();
-  if (in_ != nullptr) inbox_.post(*std::exchange(in_, nullptr));
+  if (in_ != nullptr)
+    inbox_.post(*std::exchange(in_, nullptr));
+  else if (wake && !nudge_->posted.exchange(true, std::memory_order_acq_rel))
+    inbox_.post(*nudge_);
 }
 
 void RemotePort::give_back(RemoteExchange& remote) noexcept {
   --in_use_;
   if (idle_ >= kKeepExchanges && !remote.to_pump_) {
-    remote.~RemoteExchange();
-    platform::deallocate(&remote);
+    // Not freed here: an event that the application has not seen yet may mean it. That one is in this letter or an
+    // earlier one.
+    in().retired.push_back(&remote);
     return;
   }
   remote.next_ = free_;
   free_ = &remote;
   ++idle_;
+}
+
+void RemotePort::destroy(RemoteExchange* remote) noexcept {
+  remote->~RemoteExchange();
+  platform::deallocate(remote);
 }
 
 }  // namespace pyre::http

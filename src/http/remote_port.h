@@ -3,14 +3,16 @@
 // as one letter. On the application's thread it takes those letters apart, keeps the mirrors (RemoteExchange), and
 // gathers their commands, which flush() posts to the loop's mailbox as one letter.
 //
-// Bounded both ways: of a request's body at most Limits::body_high_water (and one piece) is on its way or unread; of a
-// response's at most Limits::output_high_water is posted ahead (RemoteExchange::should_wait); and no more exchanges
-// than connections are allowed are with the application, plus kSpare: what is above is answered 503 by the loop, so
-// that clients who come and go while the application hangs do not make the process grow.
+// Bounded both ways: of a request's body at most Limits::body_high_water (and one piece), in at most kMaxPieces pieces,
+// is on its way or unread; of a response's at most Limits::output_high_water is posted ahead
+// (RemoteExchange::should_wait); and no more exchanges than connections are allowed are with the application, plus
+// kSpare: what is above is answered 503 by the loop, so that clients who come and go while the application hangs do not
+// make the process grow.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -35,7 +37,7 @@ struct Command {
     informational,  // its fields in the batch
     fail,
     want_body,
-    body_was_read,      // size: bytes
+    body_was_read,      // size: bytes; head: pieces that were freed
     tell_when_drained,  // size: the position up to which the application has posted
     release,
   };
@@ -43,7 +45,7 @@ struct Command {
   RemoteExchange* exchange;
   bool flag = false;
   std::uint16_t status = 0;
-  std::uint32_t head = 0;  // index in the batch
+  std::uint32_t head = 0;  // index in the batch, or a count
   std::uint64_t size = 0;
   std::uint64_t offset = 0;         // of a file; of bytes in the batch
   const std::byte* data = nullptr;  // of `owner`; null: the bytes are in the batch
@@ -78,6 +80,9 @@ class RemotePort final : public RequestHandler {
   using ReleaseInfo = void (*)(ConnectionInfo& info) noexcept;
 
   static constexpr std::uint32_t kSpare = 256;
+  // A piece of one byte costs a hundred: a client that sends its body byte by byte must not fill the window with them.
+  // What comes meanwhile is gathered in the exchange.
+  static constexpr std::uint32_t kMaxPieces = 16;
 
   RemotePort(net::Loop& loop, net::Mailbox& inbox, Application& application, const Limits& limits,
              ReleaseInfo release_info) noexcept;
@@ -110,6 +115,7 @@ class RemotePort final : public RequestHandler {
  private:
   struct CommandBatch;
   struct EventBatch;
+  struct Nudge;
   static constexpr std::uint32_t kKeepBatches = 32;  // idle ones, on either side: as many as one side may be ahead
   static constexpr std::uint32_t kKeepExchanges = 256;
 
@@ -123,6 +129,7 @@ class RemotePort final : public RequestHandler {
   void pump(RemoteExchange& remote) noexcept;
   void refuse_surplus() noexcept;
   void give_back(RemoteExchange& remote) noexcept;
+  static void destroy(RemoteExchange* remote) noexcept;
 
   net::Loop& loop_;
   net::Mailbox& inbox_;
@@ -141,6 +148,7 @@ class RemotePort final : public RequestHandler {
   alignas(64) EventBatch* in_ = nullptr;
   EventBatch* idle_events_ = nullptr;
   std::vector<RemoteExchange*> to_pump_;
+  std::unique_ptr<Nudge> nudge_;
   AppExchange* refused_ = nullptr;  // through app_next
   RemoteExchange* free_ = nullptr;
   std::uint32_t idle_ = 0;

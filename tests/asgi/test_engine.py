@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from serving import HANG_GUARD, NEVER, hosting
+from serving import DETACHED, HANG_GUARD, NEVER, hosting
 
 PRELUDE = """
 import asyncio, gc, os, socket, sys, threading, weakref
@@ -312,6 +312,75 @@ def test_a_child_process_may_close_the_engine_it_inherited(loop: str) -> None:
             _, status = os.waitpid(child, 0)
             assert os.waitstatus_to_exitcode(status) == 7
             assert b"200 OK" in await waiting
+            engine.close()
+        """,
+        loop,
+    )
+
+
+def test_a_process_may_end_without_closing_its_engine(loop: str) -> None:
+    """The I/O thread serves until the very end, past the interpreter's."""
+    run(
+        """
+        async def main():
+            async def app(scope, receive, send):
+                if scope["path"] == "/wait":
+                    await asyncio.Event().wait()
+                await answer(send)
+
+            def client(port):
+                try:
+                    while True:
+                        with socket.create_connection(("127.0.0.1", port)) as sock:
+                            for _ in range(50):
+                                sock.sendall(b"POST / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 3\\r\\n\\r\\nabc")
+                                sock.recv(1000)
+                except OSError:
+                    pass
+
+            engine, listener, port = make(app)
+            sys.kept = engine, listener
+            assert b"200 OK" in await ask(port)
+            task = asyncio.create_task(ask(port, "/wait"))
+            for _ in range(2):
+                threading.Thread(target=client, args=(port,), daemon=True).start()
+            await asyncio.sleep(0.1)
+            task.cancel()
+        """,
+        loop,
+    )
+
+
+@pytest.mark.parametrize("loop", DETACHED)
+def test_what_the_io_thread_refuses_while_python_hangs_is_counted(loop: str) -> None:
+    run(
+        """
+        async def main():
+            import struct
+            RESET = struct.pack("ii", 1, 0)  # on close; a FIN alone would leave the connection waiting for its answer
+            refused = threading.Event()
+
+            def come_and_go():
+                for _ in range(5000):
+                    with socket.create_connection(("127.0.0.1", port)) as client:
+                        client.settimeout(0.005)
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                        client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+                        try:
+                            if client.recv(100).startswith(b"HTTP/1.1 503"):
+                                return refused.set()
+                        except TimeoutError:
+                            pass
+
+            async def app(scope, receive, send):
+                await answer(send)
+
+            engine, listener, port = make(app, limit_connections=10)
+            assert engine.stats()["refused_surplus"] == 0
+            threading.Thread(target=come_and_go, daemon=True).start()
+            assert refused.wait(30)  # and the event loop with it
+            assert engine.stats()["refused_surplus"] > 0
+            assert b"200 OK" in await ask(port)
             engine.close()
         """,
         loop,
