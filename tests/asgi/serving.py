@@ -22,6 +22,12 @@ EMBEDDED = ["asyncio", "uvloop"]
 DETACHED = ["uvloop+io", "asyncio+pair"]
 LOOPS = EMBEDDED + DETACHED
 
+# Where the other loops run the whole suite, this one runs only what the kind of wake-up can matter to: tasks, their
+# cancellation, and who wakes whom. The socket pair is for Windows' loop, which does run the whole suite over it.
+# PYRE_TEST_ALL_LOOPS=1 runs everything everywhere.
+REPRESENTATIVE = {"test_asyncio", "test_disconnect", "test_engine", "test_io_thread", "test_request_body"}
+REPRESENTED = set() if sys.platform == "win32" or os.environ.get("PYRE_TEST_ALL_LOOPS") else {"asyncio+pair"}
+
 HANG_GUARD = 30.0  # seconds; how long anything may take before the test gives up. Never an expectation.
 # What nobody wants to see in a server's output, whatever the test.
 NEVER = (
