@@ -57,6 +57,11 @@ class Receiver:
             self._socket.close()
         elif not self._loop.is_closed():
             self._task.cancel()
+        else:
+            # The loop was closed before the engine, after it had cancelled every task and we had started another. That
+            # one can neither go on nor be cancelled, and nobody needs to hear of it.
+            self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+            self._socket.close()
 
 
 def _nothing() -> None:

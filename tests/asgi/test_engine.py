@@ -318,11 +318,17 @@ def test_a_child_process_may_close_the_engine_it_inherited(loop: str) -> None:
     )
 
 
-def test_a_process_may_end_without_closing_its_engine(loop: str) -> None:
-    """The I/O thread serves until the very end, past the interpreter's."""
+@pytest.mark.parametrize("end", ["never", "at exit"])
+def test_a_process_may_end_without_closing_its_engine_in_time(loop: str, end: str) -> None:
+    """The event loop is closed before the engine; the I/O thread serves until the very end, past the interpreter's."""
     run(
-        """
+        f"""
+        import atexit
+
         async def main():
+            if "{end}" == "at exit":
+                atexit.register(lambda: sys.kept[0].close())
+
             async def app(scope, receive, send):
                 if scope["path"] == "/wait":
                     await asyncio.Event().wait()
