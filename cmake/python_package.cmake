@@ -14,7 +14,8 @@ if(NOT PYRE_IS_WHEEL)
       file(CREATE_LINK "${entry}" "${PYRE_PYTHON_DIR}/pyre/${entry_name}" SYMBOLIC COPY_ON_ERROR)
     endforeach()
   endif()
-  set_target_properties(_core PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${PYRE_PYTHON_DIR}/pyre")
+  # With a generator expression Visual Studio adds no folder of the configuration's name.
+  set_target_properties(_core PROPERTIES LIBRARY_OUTPUT_DIRECTORY "$<1:${PYRE_PYTHON_DIR}/pyre>")
 endif()
 
 if(NOT MSVC AND NOT APPLE)

@@ -276,7 +276,7 @@ def package_steps(extra: list[str]) -> list[Step]:
     wheels = [PYTHON, "-m", "pytest", "tests/packaging", "-p", "no:cacheprovider", "-o", "timeout=600"]
     return [
         Step("package", ["bash", "-ec", script]),
-        Step("wheel", [*wheels, f"--junitxml={RESULTS / 'wheel.xml'}", *extra], junit=True),
+        Step("wheels", [*wheels, f"--junitxml={RESULTS / 'wheels.xml'}", *extra], junit=True),
     ]
 
 
@@ -304,7 +304,12 @@ JOBS = [
         windows_steps,
     ),
     Job("fuzz", f"each fuzz target for {FUZZ_S} seconds", build("fuzz"), fuzz_steps),
-    Job("package", "pip install . into an empty environment; the wheel", [["scripts/build-wheel"]], package_steps),
+    Job(
+        "package",
+        "pip install . into an empty environment; the wheels for Linux and Windows",
+        [["scripts/build-wheel"], ["scripts/build-windows-wheel"]],
+        package_steps,
+    ),
     Job(
         "clang-tidy",
         "clang-tidy, on the files that changed since it last passed",
