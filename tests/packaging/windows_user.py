@@ -24,6 +24,7 @@ def main() -> int:
         [scripts / "pyre.exe", "main:app", "--port", "0", "--stop-event", name],
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        errors="replace",  # it writes in the code page of the system
     )
     try:
         assert server.stderr is not None
