@@ -6,7 +6,6 @@ how the tests themselves are tested. Those marked `pyre_only` say why not.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import LOOPS, REPRESENTATIVE, REPRESENTED, Server, Servers  # noqa: E402
+from serving import LOOPS, REPRESENTATIVE, REPRESENTED, Server, Servers, skip_missing  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,11 +75,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 @pytest.fixture(params=LOOPS)
 def loop(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    event_loop, _, detached = name.partition("+")
-    if importlib.util.find_spec(event_loop) is None:
-        pytest.skip(f"{event_loop} is not installed")
-    if detached and server_kind(request.config) != "pyre":
-        pytest.skip("pyre only: uvicorn has no I/O threads")
+    skip_missing(name, server_kind(request.config))
     return name
 
 

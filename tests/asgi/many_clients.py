@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 
-RESET = struct.pack("ii", 1, 0)
+RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 PER_SOURCE = 10_000  # ports of one source address that are used: the kernel gives away some 28,000
 
 

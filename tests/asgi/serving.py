@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -14,13 +15,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import processes
+import pytest
+from processes import IS_WINDOWS
 from wire import Wire
 
 # Event loops and, behind a plus, how the I/O is hosted: inside the loop, or on a thread of its own, which wakes the
-# loop through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles).
-EMBEDDED = ["asyncio", "uvloop"]
-DETACHED = ["uvloop+io", "asyncio+pair"]
+# loop through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles). On Windows no loop can
+# watch the reactor: the I/O always has its own thread, which wakes the loop through a socket pair. "asyncio" is the
+# Proactor loop there, and "selector" the other one that asyncio has.
+EMBEDDED = [] if IS_WINDOWS else ["asyncio", "uvloop"]
+DETACHED = ["asyncio", "winloop", "selector"] if IS_WINDOWS else ["uvloop+io", "asyncio+pair"]
 LOOPS = EMBEDDED + DETACHED
+# Those whose task factory and _run_once() are Python.
+PYTHON_LOOPS = ["asyncio", "selector"] if IS_WINDOWS else ["asyncio", "asyncio+pair"]
 
 # Where the other loops run the whole suite, this one runs only what the kind of wake-up can matter to: tasks, their
 # cancellation, and who wakes whom. The socket pair is for Windows' loop, which does run the whole suite over it.
@@ -46,9 +54,20 @@ NEVER = (
 def hosting(loop: str) -> tuple[str, list[str], dict[str, str]]:
     """An entry of LOOPS as the event loop's name, command line arguments and environment variables."""
     name, _, host = loop.partition("+")
+    if name == "selector":
+        name = "asyncio:SelectorEventLoop"
     if not host:
         return name, [], {}
     return name, ["--io-threads", "1"], {"PYRE_IO_WAKE": "socket_pair" if host == "pair" else "event"}
+
+
+def skip_missing(loop: str, kind: str) -> None:
+    """Skips a test for an entry of LOOPS that this machine, or the server of this kind, does not have."""
+    package, _, detached = loop.partition("+")
+    if package != "selector" and importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    if detached and kind != "pyre":
+        pytest.skip("pyre only: uvicorn has no I/O threads")
 
 
 def free_port() -> int:
@@ -88,12 +107,16 @@ class Server:
         self.host = host
         self.uds = uds
         self.port = 0
-        self._log = tempfile.TemporaryFile()
+        # By name, since Windows has no way to read from one place of a file that is written at another.
+        descriptor, name = tempfile.mkstemp(prefix="pyre-test-", suffix=".log")
+        self._log = os.fdopen(descriptor, "wb")
+        self._log_file = Path(name)
         self._marked = 0
+        self._stopper = processes.Stopper(kind)
         where = ["--uds", uds] if uds else ["--host", host]
         event_loop, hosted, wake = hosting(loop)
         self._command = [sys.executable, "-m", kind, app, *where, "--loop", event_loop, "--app-dir", str(app_dir)]
-        self._command += [*hosted, *arguments]
+        self._command += [*hosted, *self._stopper.arguments, *arguments]
         self._environment = {**os.environ, **wake, **(environment or {}), "PYTHONUNBUFFERED": "1"}
         for attempt in range(4):
             try:
@@ -101,8 +124,9 @@ class Server:
                 return
             except StartError as error:
                 # Somebody else took the port between our look and the server's bind.
-                if "in use" not in error.output or attempt == 3:
-                    self._log.close()
+                taken = "in use" in error.output or "has this port" in error.output
+                if not taken or attempt == 3:
+                    self._forget()
                     raise
 
     @property
@@ -139,6 +163,10 @@ class Server:
                     self.process.wait()
                     raise StartError(-1, "it does not listen\n" + self.output()) from None
                 time.sleep(0.01)
+            except BaseException:
+                self.process.kill()
+                self.process.wait()
+                raise
 
     def connect(self, **options: Any) -> Wire:
         return Wire(self.address, **options)
@@ -163,16 +191,13 @@ class Server:
         return noted
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process, from /proc."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return processes.resident_bytes(self.process)
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return processes.descriptors(self.process)
 
     def output(self) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+        return self._log_file.read_bytes().decode(errors="replace").replace("\r\n", "\n")
 
     def new_output(self) -> str:
         """The output since mark()."""
@@ -198,10 +223,13 @@ class Server:
     def wait(self) -> int:
         return self.process.wait(HANG_GUARD)
 
+    def tell_to_stop(self) -> None:
+        self._stopper.stop(self.process)
+
     def stop(self) -> int:
-        """SIGTERM; SIGKILL if that is of no use. Returns the exit code."""
+        """Tells it to end, kills it if that is of no use. Returns the exit code."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.tell_to_stop()
             try:
                 self.process.wait(HANG_GUARD)
             except subprocess.TimeoutExpired:
@@ -211,7 +239,12 @@ class Server:
 
     def close(self) -> None:
         self.stop()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._stopper.close()
         self._log.close()
+        self._log_file.unlink()
 
 
 class Servers:

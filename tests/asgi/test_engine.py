@@ -7,7 +7,8 @@ import sys
 import textwrap
 
 import pytest
-from serving import DETACHED, HANG_GUARD, NEVER, hosting
+from processes import IS_WINDOWS
+from serving import DETACHED, HANG_GUARD, NEVER, PYTHON_LOOPS, hosting
 
 PRELUDE = """
 import asyncio, gc, os, socket, sys, threading, weakref
@@ -44,7 +45,8 @@ def run(code: str, loop: str = "asyncio") -> str:
     """Runs `async def main()` of the code; its output."""
     event_loop, detached, environment = hosting(loop)
     options = {"io_threads": 1, "io_wake": environment["PYRE_IO_WAKE"]} if detached else {}
-    runner = f"import {event_loop}\nwith asyncio.Runner(loop_factory={event_loop}.new_event_loop) as runner:\n"
+    module, _, factory = event_loop.partition(":")
+    runner = f"import {module}\nwith asyncio.Runner(loop_factory={module}.{factory or 'new_event_loop'}) as runner:\n"
     runner += "    runner.run(main())\n"
     source = f"HOSTING = {options}\n" + PRELUDE + textwrap.dedent(code) + runner + "print('end')\n"
     done = subprocess.run(
@@ -145,7 +147,7 @@ def test_an_engine_is_idle_when_its_last_background_task_ends(loop: str) -> None
     )
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "asyncio+pair"])  # its own task factory and _run_once
+@pytest.mark.parametrize("loop", PYTHON_LOOPS)  # its own task factory and _run_once
 def test_a_task_factory_of_the_old_kind(loop: str) -> None:
     run(
         """
@@ -260,7 +262,7 @@ def test_tasks_of_another_threads_loop_are_known_to_asyncio(loop: str) -> None:
     )
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "asyncio+pair"])  # its own task factory and _run_once
+@pytest.mark.parametrize("loop", PYTHON_LOOPS)  # its own task factory and _run_once
 def test_a_nested_event_loop_inside_a_handler_is_served(loop: str) -> None:
     """What nest_asyncio does: the handler runs the event loop until another request to the same server is answered."""
     run(
@@ -292,6 +294,7 @@ def test_a_nested_event_loop_inside_a_handler_is_served(loop: str) -> None:
     )
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows has no fork()")
 def test_a_child_process_may_close_the_engine_it_inherited(loop: str) -> None:
     run(
         """

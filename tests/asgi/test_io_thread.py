@@ -5,7 +5,6 @@ That it goes on while Python hangs, that Python objects die on Python's thread, 
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 import pytest
-from serving import DETACHED, HANG_GUARD, Server, Servers
+from serving import DETACHED, HANG_GUARD, Server, Servers, skip_missing
 
 pytestmark = pytest.mark.pyre_only("uvicorn has no I/O threads")
 
@@ -27,8 +26,7 @@ any_wake = pytest.mark.parametrize(
 @pytest.fixture(params=DETACHED)
 def loop(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if importlib.util.find_spec(name.partition("+")[0]) is None:
-        pytest.skip(f"{name} is not installed")
+    skip_missing(name, "pyre")
     return name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -51,7 +50,7 @@ def test_running_requests_end_before_the_shutdown(start: Start, file: Path) -> N
         until = time.monotonic() + 20
         while "request" not in file.read_text() and time.monotonic() < until:
             time.sleep(0.01)
-        server.process.send_signal(signal.SIGTERM)
+        server.tell_to_stop()
         assert wire.response().status == 200
         server.wait()
     assert file.read_text().split() == ["startup", "request", "answered", "shutdown", "end"]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
+from processes import IS_WINDOWS, UNDER_WINE
 from serving import HANG_GUARD, Server, Servers
 
 CLIENTS = Path(__file__).parent / "many_clients.py"
-MANY = 15_000
+# One process of Wine, its server, holds the descriptors of all the others, and both ends of each connection.
+MANY = 4_000 if UNDER_WINE else 15_000
 IN_SEQUENCE = 100_000
 WARM_UP = 20_000  # connections until allocators and CPython's free lists have come to their plateau
 
@@ -47,10 +48,13 @@ def raw(servers: Servers) -> Iterator[Server]:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-def test_15000_connections_at_once_are_all_served(raw: Server) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if limit < MANY + 200:
-        pytest.skip(f"this machine allows {limit} open files")
+def test_thousands_of_connections_at_once_are_all_served(raw: Server) -> None:
+    if not IS_WINDOWS:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if limit < MANY + 200:
+            pytest.skip(f"this machine allows {limit} open files")
     before = raw.descriptors()
     with clients(raw, "hold", MANY) as process:
         assert line(process) == str(MANY)
@@ -117,14 +121,14 @@ def server(serve: Callable[..., Server]) -> Server:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stopped_client_disturbs_nobody(server: Server, kind: str) -> None:
     with start_client(server, KINDS[kind]) as client:
-        client.send_signal(signal.SIGSTOP)
+        processes.suspend(client)
         try:
             before = server.resident_bytes()
             for _ in range(50):
                 assert server.get("/hello").status == 200
             assert server.resident_bytes() - before < 16 << 20
         finally:
-            client.send_signal(signal.SIGCONT)
+            processes.resume(client)
         if "large" in KINDS[kind]:
             assert client.stdin is not None
             client.stdin.write("\n")
@@ -156,10 +160,10 @@ def test_a_stopped_client_is_cut_after_the_write_time_out(servers: Servers, loop
     with servers.private("basic:app", "--timeout-write", "1", loop=loop) as server:
         before = server.descriptors()
         with start_client(server, KINDS["reads nothing of a large answer"]) as client:
-            client.send_signal(signal.SIGSTOP)
+            processes.suspend(client)
             try:
                 assert settled_descriptors(server, before) <= before
             finally:
-                client.send_signal(signal.SIGCONT)
+                processes.resume(client)
                 client.kill()
         server.check()

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from processes import IS_WINDOWS
 from serving import Server, Servers
 from wire import Closed
 
@@ -87,6 +88,7 @@ def test_system_exit_in_a_handler_is_an_error_of_the_app(server: Server, path: s
         assert wire.response().status == 500
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows has no fork()")
 @pytest.mark.parametrize("path", ["/forks", "/forks_and_answers"])
 def test_a_handler_that_forks(server: Server, path: str) -> None:
     with server.connect() as wire:

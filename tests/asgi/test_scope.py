@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import IS_WINDOWS
 from serving import Server, Servers
 from wire import Wire
 
@@ -138,6 +139,7 @@ def test_ipv6_addresses_are_pairs(servers: Servers, loop: str) -> None:
         assert tuple(scope["server"]) == wire.socket.getpeername()[:2]
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Python has no UNIX sockets on Windows")
 def test_a_unix_peer_has_no_address(servers: Servers, loop: str, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with servers.private("basic:app", loop=loop, uds=path) as server, server.connect() as wire:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from typing import Any, Self
 
 TIMEOUT = 30.0  # a hang-guard
+LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Response:
@@ -61,7 +63,7 @@ class Wire:
             if source is not None:
                 self.socket.bind(source)
             self.socket.connect(address)
-            if family != socket.AF_UNIX:
+            if not isinstance(address, str):
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             self.socket.close()
@@ -83,7 +85,7 @@ class Wire:
 
     def reset(self) -> None:
         """RST instead of FIN."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
         self.socket.close()
 
     # ---- out

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import HANG_GUARD, Server
+from processes import IS_WINDOWS
+from serving import HANG_GUARD, Server, skip_missing
 
 APPS = {
     "blacksheep": ("blacksheep_app:app",),
@@ -24,13 +25,10 @@ APPS = {
 }
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "uvloop+io"])
+@pytest.fixture(params=["asyncio", "winloop"] if IS_WINDOWS else ["asyncio", "uvloop", "uvloop+io"])
 def loop(request: pytest.FixtureRequest, server_kind: str) -> str:
     name: str = request.param
-    if name.startswith("uvloop"):
-        pytest.importorskip("uvloop")
-    if "+" in name and server_kind != "pyre":
-        pytest.skip("pyre only: uvicorn has no I/O threads")
+    skip_missing(name, server_kind)
     return name
 
 
