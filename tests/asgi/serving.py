@@ -70,6 +70,13 @@ def skip_missing(loop: str, kind: str) -> None:
         pytest.skip("pyre only: uvicorn has no I/O threads")
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + HANG_GUARD
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

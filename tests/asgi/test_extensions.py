@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from processes import IS_WINDOWS
-from serving import Server
+from processes import IS_WINDOWS, UNDER_WINE
+from serving import Server, wait_until
 from wire import Closed, Response, Wire
 
 pytestmark = pytest.mark.pyre_only("uvicorn has none of these on HTTP/1.1")
@@ -117,7 +117,7 @@ def test_what_is_not_a_readable_file_raises_in_the_application(server: Server, t
     name, is_os_error, text = server.wait_for_note(key)[0]
     assert is_os_error or name == "ValueError", name
     assert kind != "missing" or name == "FileNotFoundError"
-    assert str(path) in text or kind == "socket", "the error says which file"
+    assert str(path) in text or repr(str(path))[1:-1] in text or kind == "socket", "the error says which file"
 
 
 @pytest.mark.parametrize("length", [10, 20])
@@ -147,7 +147,9 @@ def test_a_large_file(server: Server, tmp_path: Path) -> None:
             assert piece[:4] == i.to_bytes(4, "big")
             assert piece[4:] == block[4:]
         assert ask(wire, "early_hint").text == "hinted"
-    assert server.resident_bytes() - before < 16 << 20
+    # Wine 8 never frees the buffer of a TransmitFile: 64 KiB of every 256 KiB.
+    lost = 25 << 20 if UNDER_WINE else 0
+    assert server.resident_bytes() - before < lost + (16 << 20)
 
 
 def test_a_large_file_that_nobody_reads_holds_nobody_up(server: Server, tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_the_server_does_not_depend_on_the_file_after_send(server: Server, tmp_p
     path.write_bytes(b"x" * size)
     with server.connect() as wire:
         assert ask(wire, "deleted", path=path).body == b"x" * size
-    assert not path.exists()
+    wait_until(lambda: not path.exists())  # on Windows with the last handle
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
+import multiprocessing
+import os
+import sys
 import threading
 import time
 
@@ -283,9 +287,91 @@ async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
 
 @app.handler
 async def subprocesses(scope: Scope, receive: Receive, send: Send) -> None:
-    process = await asyncio.create_subprocess_exec("echo", "ok", stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    await respond(send, output.strip())
+    """Their pipes, their ends and the loop's own way to watch them work beside the server."""
+    pipe = asyncio.subprocess.PIPE
+    echo = "import sys; sys.stdout.write(sys.stdin.read()); sys.exit(3)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", echo, stdin=pipe, stdout=pipe)
+    output, _ = await process.communicate(b"echo " * 40_000)
+    assert output == b"echo " * 40_000
+    assert process.returncode == 3
+    process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "input()", stdin=pipe)
+    process.kill()
+    assert await process.wait() != 0
+    await respond(send, "ok")
+
+
+@app.handler
+async def process_pool(scope: Scope, receive: Receive, send: Send) -> None:
+    """Children that import the server's main module anew do not serve."""
+    loop = asyncio.get_running_loop()
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        assert await loop.run_in_executor(pool, os.getpid) != os.getpid()
+    await respond(send, "ok")
+
+
+@app.handler
+async def own_connections(scope: Scope, receive: Receive, send: Send) -> None:
+    """asyncio's own servers and connections: one that is answered, one that is refused, one that is cancelled."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = await reader.read()
+        writer.write(data[::-1])
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def ask(data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        writer.write_eof()
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+    large = bytes(range(256)) * 4000
+    assert await asyncio.gather(*(ask(large) for _ in range(5))) == [large[::-1]] * 5
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(0.02):
+            await reader.read()
+    except TimeoutError:
+        pass
+    else:
+        raise AssertionError("nothing was sent")
+    writer.close()
+    server.close()
+    await server.wait_closed()
+    try:
+        await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        pass
+    else:
+        raise AssertionError("nobody listens")
+    await respond(send, "ok")
+
+
+@app.handler
+async def own_datagrams(scope: Scope, receive: Receive, send: Send) -> None:
+    loop = asyncio.get_running_loop()
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, address: object) -> None:
+            received.put_nowait(data)
+
+    target, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+    address = target.get_extra_info("sockname")
+    source, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=address)
+    for number in range(10):
+        source.sendto(b"%d" % number)
+        assert await received.get() == b"%d" % number
+    source.close()
+    target.close()
+    await respond(send, "ok")
 
 
 @app.handler
