@@ -193,12 +193,17 @@ def test_nothing_is_left_behind(servers: Servers, loop: str, kind: str) -> None:
         if kind == "fail_later":
             times = 60
         run(server, f"/{kind}", 80)  # freelists, caches, journals
-        before = leftovers(server)
-        run(server, f"/{kind}", times)
-        after = leftovers(server)
-        # A leak of one object per request would be `times` blocks or more; asyncio's own weak sets breathe by some.
-        assert after[0] - before[0] < 0.9 * times + (4 * times if kind == "close_own_coroutine" else 0), (before, after)
-        assert after[1:] == before[1:]
+        allowed = 0.9 * times + (4 * times if kind == "close_own_coroutine" else 0)
+        counts = [leftovers(server)]
+        # A leak of one object per request would be `times` blocks or more, each time; asyncio's own weak sets breathe
+        # by some, and what still fills up comes to its end.
+        for _ in range(4):
+            run(server, f"/{kind}", times)
+            counts.append(leftovers(server))
+            if counts[-1][0] - counts[-2][0] < allowed:
+                break
+        assert counts[-1][0] - counts[-2][0] < allowed, counts
+        assert counts[-1][1:] == counts[0][1:]
 
 
 def test_a_background_task_ends_after_its_connection_and_the_server_ends_with_it(servers: Servers, loop: str) -> None:
