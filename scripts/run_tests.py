@@ -137,9 +137,27 @@ def ctest_step(name: str, preset: str) -> Step:
 
 
 def windows_steps(extra: list[str]) -> list[Step]:
-    step = ctest_step("windows-ctest", "mingw-wine")
-    step.command = ["scripts/under-wine", *step.command]
-    return [step]
+    """The C++ tests; the whole of the ASGI and framework tests on one Python with its usual event loop; what leans most
+    on the event loop with the others; and the ASGI tests on the newest Python."""
+    cpp = ctest_step("windows-ctest", "mingw-wine")
+    cpp.command = ["scripts/under-wine", *cpp.command]
+    proactor = "not winloop and not selector"
+    leaning = [
+        f"tests/asgi/test_{part}.py" for part in ("asyncio", "disconnect", "engine", "flow_control", "io_thread")
+    ]
+    others = "winloop or (selector and (test_asyncio or test_engine))"
+    return [
+        windows_step("windows-py311", "3.11", ["tests/asgi", "tests/frameworks", "-k", proactor, *extra]),
+        windows_step("windows-py314", "3.14", ["tests/asgi", "-k", proactor, "-m", "not heavy", *extra]),
+        windows_step("windows-loops", "3.11", [*leaning, "-k", others, *extra]),
+        cpp,
+    ]
+
+
+def windows_step(name: str, version: str, arguments: list[str]) -> Step:
+    # Relative to the source tree, which has another name in there.
+    options = ["-p", "no:cacheprovider", f"--junitxml={(RESULTS / name).relative_to(ROOT)}.xml"]
+    return Step(name, ["scripts/windows-python", version, "-m", "pytest", *options, *arguments], junit=True)
 
 
 def lint_steps(extra: list[str]) -> list[Step]:
@@ -299,8 +317,9 @@ JOBS = [
     Job("tsan", "C++ and Python tests with ThreadSanitizer", build("tsan"), tsan_steps),
     Job(
         "windows",
-        "the C++ tests, built by mingw-w64 and run under Wine",
-        [["scripts/setup", "windows"], *build("mingw-wine")],
+        "the C++ tests, and the Python tests on Windows CPython 3.11 and 3.14, under Wine",
+        [["scripts/setup", "windows"], *build("mingw-wine")]
+        + [["scripts/setup", "windows-python", version] for version in ("3.11", "3.14")],
         windows_steps,
     ),
     Job("fuzz", f"each fuzz target for {FUZZ_S} seconds", build("fuzz"), fuzz_steps),
