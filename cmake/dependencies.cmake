@@ -195,7 +195,7 @@ if(PYRE_BUILD_PYTHON)
     set(PYBIND11_USE_CROSSCOMPILING ON)
     set(Python_INCLUDE_DIR "${PYRE_WINDOWS_PYTHON}/include" CACHE PATH "" FORCE)
     set(Python_LIBRARY "${PYRE_WINDOWS_PYTHON}/libs/python${python_tag}.lib" CACHE FILEPATH "" FORCE)
-    set(PYTHON_MODULE_EXTENSION ".cp${python_tag}-win_amd64.pyd" CACHE INTERNAL "")
+    set(PYTHON_MODULE_EXT_SUFFIX ".cp${python_tag}-win_amd64.pyd")
     # Not together with the interpreter: CMake would insist that both are of one version.
     find_package(Python 3.11 REQUIRED COMPONENTS Development.Module)
     # FindPython takes an import library for a static one, and adds what the running Python was linked with.
