@@ -137,19 +137,16 @@ def ctest_step(name: str, preset: str) -> Step:
 
 
 def windows_steps(extra: list[str]) -> list[Step]:
-    """The C++ tests; the whole of the ASGI and framework tests on one Python with its usual event loop; what leans most
-    on the event loop with the others; and the ASGI tests on the newest Python."""
+    """The C++ tests; all ASGI and framework tests on one Python, in two parts; the ASGI tests with the usual event loop
+    on the newest one."""
     cpp = ctest_step("windows-ctest", "mingw-wine")
     cpp.command = ["scripts/under-wine", *cpp.command]
     proactor = "not winloop and not selector"
-    leaning = [
-        f"tests/asgi/test_{part}.py" for part in ("asyncio", "disconnect", "engine", "flow_control", "io_thread")
-    ]
-    others = "winloop or (selector and (test_asyncio or test_engine))"
+    others = "winloop or selector or frameworks"
     return [
-        windows_step("windows-py311", "3.11", ["tests/asgi", "tests/frameworks", "-k", proactor, *extra]),
+        windows_step("windows-py311", "3.11", ["tests/asgi", "-k", proactor, *extra]),
         windows_step("windows-py314", "3.14", ["tests/asgi", "-k", proactor, "-m", "not heavy", *extra]),
-        windows_step("windows-loops", "3.11", [*leaning, "-k", others, *extra]),
+        windows_step("windows-more", "3.11", ["tests/asgi", "tests/frameworks", "-k", others, *extra]),
         cpp,
     ]
 

@@ -17,7 +17,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import LOOPS, REPRESENTATIVE, REPRESENTED, Server, Servers, skip_missing  # noqa: E402
+from serving import LOOPS, REPRESENTATIVE, REPRESENTED, TEST_TIMEOUT, Server, Servers, skip_missing  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if HERE not in item.path.parents:
             continue
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
         marker = item.get_closest_marker("pyre_only")
         if marker is not None and server_kind(config) != "pyre":
             item.add_marker(pytest.mark.skip(reason=f"pyre only: {marker.args[0]}"))

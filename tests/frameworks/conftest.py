@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "asgi"))
 
 from processes import IS_WINDOWS  # noqa: E402
-from serving import Server, Servers  # noqa: E402
+from serving import TEST_TIMEOUT, Server, Servers  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
 
 
 @pytest.hookimpl(hookwrapper=True)
