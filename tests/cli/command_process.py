@@ -17,10 +17,16 @@ import time
 from pathlib import Path
 from typing import IO, Any, Self
 
-HANG_GUARD = 60  # seconds; only against hanging, also under a sanitizer
+import pytest
+
+HANG_GUARD = float(os.environ.get("PYRE_TEST_PATIENCE", "60"))  # seconds; only against hanging, also under a sanitizer
 
 IS_WINDOWS = os.name == "nt"
 SITE = Path(__file__).parent / "site"
+AF_UNIX = getattr(socket, "AF_UNIX", None)
+needs_posix_sockets = pytest.mark.skipif(
+    IS_WINDOWS, reason="Windows: Python has no AF_UNIX there, and sockets are not inherited as descriptors"
+)
 SIGKILL = getattr(signal, "SIGKILL", 9)
 
 _NUMBERS = itertools.count()
@@ -174,9 +180,16 @@ def get(port: int, path: str = "/", *, host: str = "127.0.0.1", **options: Any) 
         connection.close()
 
 
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
 def get_unix(path: Path) -> bytes:
     """The whole answer to a GET over a unix socket."""
-    with socket.socket(socket.AF_UNIX) as sock:
+    with socket.socket(AF_UNIX or -1) as sock:
         sock.settimeout(HANG_GUARD)
         sock.connect(str(path))
         sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
