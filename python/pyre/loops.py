@@ -37,6 +37,10 @@ def loop_factory(name: str) -> LoopFactory | None:
         except ImportError:
             if name == "auto":
                 return _ASYNCIO
+            if (name == "uvloop") == (sys.platform == "win32") and name != "zuvloop":
+                raise ConfigError(
+                    f"--loop {name}: {name} does not exist for this system. Here it is {_FAST}; or use --loop auto."
+                ) from None
             raise ConfigError(f"--loop {name} needs the package {name}: install it, or use --loop asyncio.") from None
         return module.new_event_loop  # type: ignore[no-any-return]
     if ":" not in name:

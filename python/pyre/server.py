@@ -34,6 +34,8 @@ ABORT_GRACE = 5.0
 """Seconds for the application's tasks to end after they were cancelled. One that swallows its cancellation is left
 behind."""
 
+_HEARTBEAT = 0.25  # seconds between two wake-ups of a loop that signals do not wake
+
 _TASK_POLL = 0.05  # seconds between two looks at tasks that outlive their connection, while shutting down only
 
 
@@ -75,6 +77,8 @@ class Server:
         self._should_exit = False
         self._force_exit = False
         self._signals: list[int] = []
+        self._is_deaf = False  # the loop is not woken by a signal
+        self._heartbeat: asyncio.TimerHandle | None = None
         self._stops = 0  # signals, and sets of the stop event
         self._context: contextvars.Context | None = None
         self._limit_max_requests: int | None = None
@@ -161,6 +165,9 @@ class Server:
             logger.info("Finished server process [%d]", os.getpid())
         finally:
             self._close()
+            if self._heartbeat is not None:
+                self._heartbeat.cancel()
+                self._heartbeat = None
             self._loop = None
             self._changed = None
             self._context = None
@@ -168,9 +175,15 @@ class Server:
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        if self._is_deaf:
+            self._beat()
         # Taken before the application is there, so that what it sets in its lifespan is not seen by some requests
         # only.
         self._context = contextvars.Context() if self.config.reset_contextvars else contextvars.copy_context()
+
+    def _beat(self) -> None:
+        assert self._loop is not None
+        self._heartbeat = self._loop.call_later(_HEARTBEAT, self._beat)
 
     def _load(self) -> None:
         try:
@@ -374,6 +387,12 @@ class Server:
             return
         # Not loop.add_signal_handler: it could not restore what was there before.
         before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        if os.name == "nt":
+            # No system call is interrupted there. The loops that Pyre makes are woken through this; a selector loop of
+            # the caller's is not, and must look up by itself for the handler to run.
+            wakeup = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(wakeup)
+            self._is_deaf = wakeup == -1
         try:
             yield
         finally:
