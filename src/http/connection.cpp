@@ -41,6 +41,7 @@ void Connection::accept(ServerCore& core, platform::NativeSocket socket, const p
     return platform::close_socket(socket);
   }
   core.add(*connection);
+  if (core.draining) return connection->drain();  // accepted in the last moment
   connection->settle();
 }
 

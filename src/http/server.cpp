@@ -5,6 +5,7 @@
 
 #include "http/connection.h"
 #include "http/server_core.h"
+#include "platform/socket.h"
 
 namespace pyre::http {
 struct Server::Impl {
@@ -63,6 +64,7 @@ struct Server::Impl {
 };
 
 void Server::Impl::Listener::on_accept(platform::NativeSocket socket, const platform::Endpoint& peer) noexcept {
+  if (core_.aborted) return platform::close_socket(socket);
   Connection::accept(core_, socket, peer, index_);
   server_.check_limit();
 }
@@ -98,7 +100,7 @@ void Server::drain() noexcept {
 }
 
 void Server::abort() noexcept {
-  impl_->core->draining = true;
+  impl_->core->draining = impl_->core->aborted = true;
   for (Connection* connection = impl_->core->first(); connection != nullptr;) {
     Connection* next = ServerCore::next_of(*connection);
     connection->abort();

@@ -30,6 +30,7 @@ struct ServerCore {
   InfoPool infos{handler};
   ExchangePool exchanges{*this};
   bool draining = false;
+  bool aborted = false;
 
   // Every open connection, newest first.
   void add(Connection& connection) noexcept;

@@ -76,7 +76,7 @@ void Acceptor::close() noexcept {
   for (Slot& slot : slots_) {
     if (!slot.held) continue;
     slot.held = false;
-    platform::close_socket(std::exchange(slot.peer, no_socket));
+    keep_or_drop(slot);
   }
   if (spare_ != no_socket) platform::close_socket(std::exchange(spare_, no_socket));
   loop_.reactor().close(*socket_, closed_);
@@ -119,9 +119,19 @@ void Acceptor::hand_over(Slot& slot) noexcept {
                   platform::Endpoint::from_sockaddr(slot.address.data(), slot.address_size));
 }
 
+// A client that was accepted before the end, and took nobody else's place, is served: it was not refused in time to go
+// elsewhere.
+void Acceptor::keep_or_drop(Slot& slot) noexcept {
+  if (paused_ || refusing_) {
+    platform::close_socket(std::exchange(slot.peer, no_socket));
+  } else {
+    hand_over(slot);
+  }
+}
+
 void Acceptor::on_done(Slot& slot, Result result) noexcept {
   if (state_ != State::open) {
-    if (result.ok()) platform::close_socket(std::exchange(slot.peer, no_socket));
+    if (result.ok()) keep_or_drop(slot);
     return;
   }
   const bool within_budget = may_accept();

@@ -32,7 +32,9 @@ class Acceptor {
   [[nodiscard]] platform::Error open(platform::NativeSocket listener) noexcept;  // code ok on success
   // While paused nothing is accepted, and on_accept is not called: what was accepted before that waits.
   void set_paused(bool paused) noexcept;
-  void close() noexcept;  // then on_acceptor_closed; nothing happens if it was not opened
+  // Then on_acceptor_closed, after an on_accept for each client that was accepted already (unless paused). Nothing
+  // happens if it was not opened.
+  void close() noexcept;
   [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }  // times descriptors ran short
   [[nodiscard]] std::uint64_t refused() const noexcept { return refused_; }      // clients turned away by that
 
@@ -62,6 +64,7 @@ class Acceptor {
 
   void on_done(Slot& slot, platform::Result result) noexcept;
   void hand_over(Slot& slot) noexcept;
+  void keep_or_drop(Slot& slot) noexcept;  // while closing
   void refill() noexcept;  // hands over what was held, and posts what is idle
   [[nodiscard]] bool may_accept() noexcept;
   void take_spare() noexcept;

@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 
 import pytest
 
-HANG_GUARD = float(os.environ.get("PYRE_TEST_PATIENCE", "60"))  # seconds; only against hanging, also under a sanitizer
+HANG_GUARD = 60  # seconds; only against hanging, also under a sanitizer
 
 IS_WINDOWS = os.name == "nt"
 SITE = Path(__file__).parent / "site"

@@ -133,14 +133,7 @@ void IocpReactor::on_accept_packet(AcceptSlot& slot) noexcept {
   slot.pending = false;
   IocpSocket& listener = *slot.listener;
   --listener.slots_out;
-  if (listener.state != IocpSocket::State::open) {
-    // A client that was accepted in the last moment: the listener's handle, which SO_UPDATE_ACCEPT_CONTEXT wants, is
-    // gone, so it cannot be made a whole socket any more.
-    ::closesocket(std::exchange(slot.peer, INVALID_SOCKET));
-    end_accept(slot, {Errc::cancelled, 0, 0});
-    finish_close(listener);
-    return;
-  }
+  const bool closing = listener.state != IocpSocket::State::open;
   std::int32_t error = outcome(listener.handle, slot.io);
   if (error == 0) {
     const SOCKET handle = listener.handle;
@@ -168,11 +161,15 @@ void IocpReactor::on_accept_packet(AcceptSlot& slot) noexcept {
       std::memcpy(op.address.data(), remote, op.address_size);
     }
     op.peer = std::exchange(slot.peer, INVALID_SOCKET);
-    end_accept(slot, {});
+    end_accept(slot, {});  // also while closing: it won the race
+    if (closing) finish_close(listener);
     return;
   }
   ::closesocket(std::exchange(slot.peer, INVALID_SOCKET));
-  if (is_dead_peer(error)) {
+  if (closing) {
+    end_accept(slot, {Errc::cancelled, 0, 0});
+    finish_close(listener);
+  } else if (is_dead_peer(error)) {
     post_accept(slot);  // the next one, please; one per packet, so it is bounded
   } else {
     end_accept(slot, result_from_os(error));

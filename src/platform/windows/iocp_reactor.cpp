@@ -71,6 +71,8 @@ IocpReactor::~IocpReactor() {
     Slab* next = slabs_->next;
     const bool idle = std::none_of(slabs_->sockets.begin(), slabs_->sockets.end(),
                                    [](const IocpSocket& socket) { return in_kernel(socket); });
+    for (IocpSocket& socket : slabs_->sockets)  // listeners that waited for their accepts
+      if (socket.handle != INVALID_SOCKET) ::closesocket(std::exchange(socket.handle, INVALID_SOCKET));
     if (idle) destroy(slabs_);
     slabs_ = next;
   }
@@ -171,7 +173,7 @@ Expected<Socket*> IocpReactor::attach(NativeSocket handle) noexcept {
   return static_cast<Socket*>(socket);
 }
 
-// Closes the handle; what the kernel had of the socket comes back as packets.
+// Closes the handle, a listener's when its accepts are back; what the kernel had of the socket comes back as packets.
 void IocpReactor::end_handle(IocpSocket& socket) noexcept {
   // Closing cancels only with the last handle of a socket, and a listener has others. (Never before: cancelled reads
   // can leave a connection that receives nothing any more, and a cancelled send is a cut.)
@@ -180,7 +182,8 @@ void IocpReactor::end_handle(IocpSocket& socket) noexcept {
   }
   if (socket.recv_pending) ::CancelIoEx(handle_of(socket.handle), &socket.recv_io);
   if (socket.send_pending) ::CancelIoEx(handle_of(socket.handle), &socket.send_io);
-  ::closesocket(std::exchange(socket.handle, INVALID_SOCKET));
+  // With it an accept that won the race is made a whole socket: finish_close() closes it.
+  if (socket.slots_out == 0) ::closesocket(std::exchange(socket.handle, INVALID_SOCKET));
 }
 
 void IocpReactor::close(Socket& base, Op& closed) noexcept {
@@ -208,6 +211,7 @@ void IocpReactor::close(Socket& base, Op& closed) noexcept {
 // `closed` comes last: when the kernel has given everything back.
 void IocpReactor::finish_close(IocpSocket& socket) noexcept {
   if (in_kernel(socket) || socket.closed == nullptr) return;
+  if (socket.handle != INVALID_SOCKET) ::closesocket(std::exchange(socket.handle, INVALID_SOCKET));
   finish(*std::exchange(socket.closed, nullptr), {});
 }
 

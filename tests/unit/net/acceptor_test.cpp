@@ -130,6 +130,15 @@ TEST_F(AcceptorTest, may_be_closed_from_inside_on_accept) {
   sink_.then = [&] { acceptor_->close(); };
   for (int i = 0; i < 4; ++i) reactor_.finish_accept(*socket_);
   host_.tick(2);
+  EXPECT_EQ(sink_.accepted.size(), 4U) << "the others had been accepted, too";
+  EXPECT_EQ(sink_.closed, 1);
+}
+
+TEST_F(AcceptorTest, closing_hands_over_what_was_accepted_already) {
+  reactor_.finish_accept(*socket_);
+  acceptor_->close();
+  EXPECT_TRUE(sink_.accepted.empty());
+  host_.tick();
   EXPECT_EQ(sink_.accepted.size(), 1U);
   EXPECT_EQ(sink_.closed, 1);
 }
