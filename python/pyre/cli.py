@@ -35,6 +35,7 @@ import click  # noqa: E402
 
 from pyre.errors import EXIT_USAGE, ConfigError  # noqa: E402
 from pyre.flags import FLAGS, Flag  # noqa: E402
+from pyre.paths import reachable  # noqa: E402
 from pyre.units import parse_duration, parse_size  # noqa: E402
 
 if TYPE_CHECKING:
@@ -91,6 +92,13 @@ class _Text(_ParamType):
         return [part.strip() for part in rv.replace("\n", self._separator).split(self._separator) if part.strip()]
 
 
+class _Path(click.Path):
+    """A path that must exist, of any length."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(reachable(os.fspath(value)), param, ctx)
+
+
 def _type_of(flag: Flag) -> _ParamType:
     simple: dict[str, _ParamType] = {
         "integer": click.INT,
@@ -101,8 +109,8 @@ def _type_of(flag: Flag) -> _ParamType:
         "duration": _Duration(),
         "size": _Size(),
         "mode": _Mode(),
-        "path": click.Path(exists=True),
-        "file": click.Path(exists=True, dir_okay=False),
+        "path": _Path(exists=True),
+        "file": _Path(exists=True, dir_okay=False),
     }
     if flag.kind == "choice":
         return click.Choice(flag.choices)

@@ -19,6 +19,7 @@ from pyre.importer import import_from_string
 from pyre.interfaces import ASGI2Adapter, Interface, detect, is_factory
 from pyre.logging import LOGGING_CONFIG, LogConfig
 from pyre.loops import loop_factory
+from pyre.paths import reachable
 from pyre.sockets import Address, InheritedSocket, Listener, TcpAddress, UnixAddress, bind_all, parse_bind
 
 logger = logging.getLogger("pyre.error")
@@ -332,8 +333,10 @@ class Config:
         }
 
     def _search_app_dir(self) -> None:
-        if self.app_dir is not None and sys.path[:1] != [self.app_dir]:
-            sys.path.insert(0, self.app_dir)
+        if self.app_dir is not None:
+            directory = reachable(self.app_dir)
+            if sys.path[:1] != [directory]:
+                sys.path.insert(0, directory)
 
     def _validate(self) -> None:
         _one_of("--interface", self.interface, ("auto", "asgi3", "asgi2", "wsgi"))
@@ -425,7 +428,8 @@ def _load_env_file(path: str | os.PathLike[str]) -> None:
         dotenv: Any = importlib.import_module("dotenv")
     except ImportError:
         raise ConfigError("--env-file needs the package python-dotenv: pip install python-dotenv.") from None
+    path = reachable(os.fspath(path))
     if not os.path.isfile(path):
-        raise ConfigError(f"--env-file: there is no file {os.fspath(path)!r}.")
-    logger.info("Loading environment from '%s'", os.fspath(path))
-    dotenv.load_dotenv(dotenv_path=path)
+        raise ConfigError(f"--env-file: there is no file {path!r}.")
+    logger.info("Loading environment from '%s'", path)
+    dotenv.load_dotenv(dotenv_path=path, encoding="utf-8-sig")  # editors on Windows put a mark at the beginning

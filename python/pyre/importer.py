@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from pyre.errors import AppLoadError
+from pyre.paths import is_same, reachable, real_name
 
 
 def import_from_string(text: str) -> Any:
@@ -23,7 +24,7 @@ def import_from_string(text: str) -> Any:
     module_name, colon, attributes = text.rpartition(":")
     if not colon or not module_name or not attributes:
         raise AppLoadError(f'The app "{text}" must be written as "<module>:<attribute>", for example "main:app".')
-    if module_name.endswith(".py"):
+    if os.path.normcase(module_name).endswith(".py"):
         module_name = _module_of_file(module_name)
     elif "/" in module_name or os.sep in module_name:
         raise AppLoadError(f'"{module_name}" looks like a path, but does not end in ".py".')
@@ -49,10 +50,11 @@ def import_from_string(text: str) -> Any:
 
 
 def _module_of_file(path: str) -> str:
-    full_path = os.path.abspath(path)
+    full_path = reachable(os.path.abspath(path))
     if not os.path.isfile(full_path):
         raise AppLoadError(f'There is no file "{path}".')
     directory, file_name = os.path.split(full_path)
+    file_name = real_name(directory, file_name)
     parts = [] if file_name == "__init__.py" else [file_name[:-3]]
     while os.path.isfile(os.path.join(directory, "__init__.py")):
         directory, package = os.path.split(directory)
@@ -63,7 +65,7 @@ def _module_of_file(path: str) -> str:
     if not sys.path or sys.path[0] != directory:
         sys.path.insert(0, directory)
     present = getattr(sys.modules.get(name), "__file__", None)
-    if name in sys.modules and (present is None or os.path.abspath(present) != full_path):
+    if name in sys.modules and (present is None or not is_same(present, full_path)):
         raise AppLoadError(f'"{path}" cannot be imported: a module "{name}" is loaded already; rename the file.')
     return name
 

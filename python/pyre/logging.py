@@ -15,6 +15,7 @@ from copy import copy, deepcopy
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pyre.errors import ConfigError
+from pyre.paths import reachable
 
 TRACE = 5
 """Below DEBUG: the ASGI messages of every request."""
@@ -178,8 +179,22 @@ class DefaultHandler(logging.StreamHandler[Any]):
         return getattr(sys, self._stream_name)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None:  # None under pythonw and some services
-            super().emit(record)
+        stream = self.stream
+        if stream is None:  # under pythonw and some services
+            return
+        try:
+            text = self.format(record)
+            try:
+                stream.write(text + self.terminator)
+            except UnicodeEncodeError:  # a code page that lacks a character: rather an escape than no line
+                encoding = getattr(stream, "encoding", None) or "ascii"
+                escaped = text.encode(encoding, "backslashreplace").decode(encoding)
+                stream.write(escaped + self.terminator)
+            self.flush()
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
 
 
 def is_default(log_config: LogConfig | None) -> bool:
@@ -207,7 +222,7 @@ def configure(
 ) -> None:
     """Sets the loggers up. `log_config` None leaves logging as it is, but for the level.
 
-    A str or path names a file: `.json`, `.yaml` / `.yml` (needs PyYAML), else the ini form of
+    A str or path names a file, in UTF-8: `.json`, `.yaml` / `.yml` (needs PyYAML), else the ini form of
     `logging.config.fileConfig`, which an open file or a `configparser` object may have too.
 
     Raises `ConfigError` if the configuration cannot be read or applied.
@@ -267,11 +282,11 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
             }
         _apply(settings)
         return
-    path = os.fspath(log_config) if isinstance(log_config, str | os.PathLike) else None
+    path = reachable(os.fspath(log_config)) if isinstance(log_config, str | os.PathLike) else None
     if path is not None and path.endswith(".json"):
         import json
 
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             _apply(json.load(file))
     elif path is not None and path.endswith((".yaml", ".yml")):
         import importlib
@@ -280,7 +295,7 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
             yaml: Any = importlib.import_module("yaml")
         except ImportError:
             raise ImportError("a YAML file needs the package PyYAML: pip install pyyaml") from None
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             _apply(yaml.safe_load(file))
     else:
         if path is not None and not os.path.isfile(path):
@@ -288,7 +303,8 @@ def _configure_from(log_config: LogConfig, use_colors: bool | None) -> None:
         import configparser
 
         try:
-            config.fileConfig(path if path is not None else log_config, disable_existing_loggers=False)
+            source = path if path is not None else log_config
+            config.fileConfig(source, disable_existing_loggers=False, encoding="utf-8-sig")
         except configparser.Error as error:  # only since Python 3.11.4 a RuntimeError
             raise ValueError(error.message) from error
 

@@ -23,8 +23,8 @@ from typing import Any
 from pyre import flags
 from pyre.config import Config
 from pyre.errors import EXIT_STARTUP_FAILURE, BindError, ConfigError
-from pyre.reload_watch import FileFilter, Watcher, make_watcher, watched_directories
 from pyre.reload_pipe import CommandPipe
+from pyre.reload_watch import FileFilter, Watcher, make_watcher, watched_directories
 from pyre.server import ABORT_GRACE, HANDLED_SIGNALS, capture_stop_event
 from pyre.sockets import Listener
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import pickle
 import socket
@@ -23,12 +24,12 @@ class CommandPipe:
         """Starts the child, which gets the pickled `options` and the sockets. It may be dead already."""
         # What it must inherit is closed here, whether it was started or not.
         try:
-            if sys.platform == "win32":
+            if os.name == "nt":
                 child = self._spawn_windows()
                 shared: list[Any] = []
                 for sock in sockets:
                     try:
-                        shared.append(sock.share(child.pid))
+                        shared.append(_share(sock, child.pid))
                     except OSError:
                         break  # it died at once, which its reading of what follows would have told, too
             else:
@@ -46,10 +47,8 @@ class CommandPipe:
         return child
 
     def _spawn_windows(self) -> subprocess.Popen[bytes]:
-        import msvcrt
-
-        handle = msvcrt.get_osfhandle(self._read_fd)
-        os.set_handle_inheritable(handle, True)
+        handle: int = _system("msvcrt").get_osfhandle(self._read_fd)
+        _system("os").set_handle_inheritable(handle, True)
         command = _command_line(handle)
         env = None
         # The python.exe of a virtual environment is a launcher, which starts the real one: that would be a grandchild,
@@ -58,7 +57,7 @@ class CommandPipe:
         if os.path.normcase(base) != os.path.normcase(sys.executable):
             command[0] = base
             env = {**os.environ, "__PYVENV_LAUNCHER__": sys.executable}
-        startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+        startup = _system("subprocess").STARTUPINFO(lpAttributeList={"handle_list": [handle]})
         return subprocess.Popen(command, startupinfo=startup, close_fds=True, env=env)
 
     def write(self, data: bytes) -> None:
@@ -86,10 +85,8 @@ class Order:
 
     def __init__(self, number: int) -> None:
         """`number` is the one of the command line. Raises `SystemExit(0)` if the reloader is gone."""
-        if sys.platform == "win32":
-            import msvcrt
-
-            self._fd = msvcrt.open_osfhandle(number, os.O_RDONLY)
+        if os.name == "nt":
+            self._fd = _system("msvcrt").open_osfhandle(number, os.O_RDONLY)
         else:
             self._fd = number
         os.set_inheritable(self._fd, False)  # what the application starts must not hold it open
@@ -113,8 +110,17 @@ class Order:
         return os.read(self._fd, 1)
 
 
+def _share(sock: Any, pid: int) -> bytes:
+    return sock.share(pid)  # type: ignore[no-any-return]
+
+
+def _system(module: str) -> Any:
+    """A module, of which type checkers on other systems do not know all that it has on Windows."""
+    return importlib.import_module(module)
+
+
 def _take_socket(entry: Any) -> socket.socket:
-    if sys.platform == "win32":
-        return socket.fromshare(entry)
+    if os.name == "nt":
+        return _system("socket").fromshare(entry)  # type: ignore[no-any-return]
     os.set_inheritable(entry, False)
     return socket.socket(fileno=entry)

@@ -4,6 +4,7 @@ come from another process."""
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def _kernel32() -> Any:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.platform != "win32":
+    if len(sys.argv) != 2 or os.name != "nt":
         sys.exit("On Windows: python -m pyre.stop_event NAME")
     if not set_event(sys.argv[1]):
         sys.exit(f"There is no event {sys.argv[1]!r}, or it may not be set from here.")

@@ -111,7 +111,11 @@ def test_ways_to_name_the_application(arguments: list[str], directory: Path) -> 
 
 @pytest.mark.parametrize(
     ("loop", "module"),
-    [("asyncio", f"asyncio.{'windows' if IS_WINDOWS else 'unix'}_events"), ("uvloop", "uvloop"), ("winloop", "winloop")],
+    [
+        ("asyncio", f"asyncio.{'windows' if IS_WINDOWS else 'unix'}_events"),
+        ("uvloop", "uvloop"),
+        ("winloop", "winloop"),
+    ],
 )
 def test_loops(loop: str, module: str, directory: Path) -> None:
     if loop in ("uvloop", "winloop"):

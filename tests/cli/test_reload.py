@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pyre._core
 import pytest
-from command_process import HANG_GUARD, Command, get
+from command_process import HANG_GUARD, IS_WINDOWS, SIGKILL, Command, get
 
 pytestmark = pytest.mark.skipif(
     pyre._core.build_info().get("core") == "fake", reason="the native module is not built: ./scripts/setup"
@@ -26,7 +28,7 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        open("events", "a").write(f"shutdown ANSWER\\n")
+        open("events", "a").write("shutdown ANSWER\\n")
         await send({"type": "lifespan.shutdown.complete"})
         return
     if scope["path"] == "/for-ever":
@@ -48,7 +50,16 @@ def directory(tmp_path: Path) -> Path:
 
 
 def write(directory: Path, answer: str) -> None:
-    (directory / "main.py").write_text(MAIN.replace("ANSWER", answer))
+    text = MAIN.replace("ANSWER", answer)
+    # In one step, as the child may read it at any time.
+    (directory / "main.py.new").write_text(text)
+    for _ in range(HANG_GUARD * 50):
+        try:
+            os.replace(directory / "main.py.new", directory / "main.py")
+            return
+        except PermissionError:  # Windows, while a child reads it
+            threading.Event().wait(0.02)
+    raise AssertionError("main.py cannot be replaced")
 
 
 def start(directory: Path, *arguments: str, **options: object) -> Command:
@@ -116,6 +127,46 @@ def test_a_change_is_served_and_the_listener_stays(directory: Path, env: dict[st
     assert (directory / "events").read_text() == "shutdown first\nshutdown second\n"
 
 
+def test_no_client_is_refused_or_lost_over_several_changes(directory: Path) -> None:
+    """Each client comes with a new connection and asks once: whoever accepts it, the leaving child or the next one,
+    answers."""
+    stop = threading.Event()
+    failures: list[object] = []
+    answers: list[bytes] = []
+
+    def ask(port: int) -> None:
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=HANG_GUARD) as client:
+                    client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                    answer = b""
+                    while piece := client.recv(65536):
+                        answer += piece
+            except OSError as error:
+                failures.append(error)
+                continue
+            if answer.startswith(b"HTTP/1.1 200 "):
+                answers.append(answer.rpartition(b"\r\n")[2])
+            else:
+                failures.append(answer)
+
+    with start(directory) as command:
+        port = command.port()
+        until_answer(port, "first")
+        clients = [threading.Thread(target=ask, args=(port,)) for _ in range(8)]
+        for client in clients:
+            client.start()
+        for number in range(4):
+            write(directory, f"change {number}")
+            until_answer(port, f"change {number}")
+        stop.set()
+        for client in clients:
+            client.join(HANG_GUARD)
+        assert failures == []
+        assert {b"first", *(b"change %d" % number for number in range(4))} == set(answers)
+        assert command.end() == 0
+
+
 def test_a_syntax_error_is_survived(directory: Path, env: dict[str, str]) -> None:
     with start(directory, env=env) as command:
         port = command.port()
@@ -151,6 +202,13 @@ def test_a_change_does_not_wait_for_an_endless_answer(directory: Path) -> None:
 
 
 def alive(pid: int) -> bool:
+    if IS_WINDOWS:
+        api = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+        process = api.OpenProcess(0x0010_0000, False, pid)  # SYNCHRONIZE
+        ended = not process or api.WaitForSingleObject(process, 0) == 0
+        if process:
+            api.CloseHandle(process)
+        return not ended
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -165,12 +223,13 @@ def until_dead(pid: int) -> None:
         threading.Event().wait(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, SIGKILL])
 def test_the_child_ends_with_its_parent(number: int, directory: Path) -> None:
     with start(directory) as command:
         pid = int(get(command.port(), "/pid")[1])
         assert pid != command.process.pid
-        assert command.end(number) == (-number if number == signal.SIGKILL else 0)
+        killed = 1 if IS_WINDOWS else -number
+        assert command.end(number) == (killed if number == SIGKILL else 0)
         until_dead(pid)
     assert (directory / "events").read_text() == "shutdown first\n"
 
@@ -179,7 +238,7 @@ def test_a_terminals_ctrl_c_is_one_signal(directory: Path) -> None:
     with start(directory) as command:
         command.port()
         command.err.wait_for("Application startup complete")
-        os.killpg(command.process.pid, signal.SIGINT)
+        command.send_group(signal.SIGINT)
         assert command.exit_code() == 0
         assert "force" not in command.err.rest()
     assert (directory / "events").read_text() == "shutdown first\n"
@@ -216,6 +275,18 @@ def test_included_files_count(directory: Path) -> None:
         (directory / "page.html").write_text("22")
         command.err.wait_for("detected changes in 'page.html'")
         until(port, "/pid", lambda body: body != first)
+        assert command.end() == 0
+
+
+def test_a_script_without_the_guard_is_told_so(directory: Path) -> None:
+    (directory / "main.py").write_text(
+        MAIN.replace("ANSWER", "script")
+        + "\nimport pyre\npyre.run('main:app', port=0, reload=True, reload_delay=0.05)\n"
+    )
+    with Command(directory=directory, script="main.py") as command:
+        command.port()
+        command.err.wait_for("if __name__ == '__main__':")
+        command.err.wait_for("Waiting for a change")
         assert command.end() == 0
 
 

@@ -213,6 +213,31 @@ TEST_F(IocpOnly, P6_two_reactors_share_a_listener_and_one_leaves) {
   close(*ours);
 }
 
+// A reloading process leaves while clients come: the one that AcceptEx has taken is ours to serve, as no other process
+// will ever see it.
+TEST_F(IocpOnly, a_client_that_was_accepted_before_the_close_is_delivered) {
+  const NativeSocket native = harness_.listen();
+  const NativeSocket kept = duplicate_socket(native).value();  // the reloader's
+  Socket* listener = reactor().attach(native).value();
+  TestAccept won;
+  TestAccept lost;
+  reactor().accept(*listener, won);
+  const AcceptSlot& slot = *static_cast<IocpSocket*>(listener)->slots;
+  auto client = harness_.connect(kept);
+  const TimePoint until_then = Clock::now() + std::chrono::seconds(20);
+  while (!slot.signalled && Clock::now() < until_then) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  ASSERT_TRUE(slot.signalled) << "accepted, and not told yet";
+  reactor().accept(*listener, lost);
+  close(*listener);
+  EXPECT_EQ(won.code(), Errc::ok);
+  EXPECT_EQ(lost.code(), Errc::cancelled);
+  sockaddr_storage address{};
+  int size = sizeof address;
+  EXPECT_EQ(::getpeername(won.peer, reinterpret_cast<sockaddr*>(&address), &size), 0) << "a whole socket";
+  close_socket(won.peer);
+  close_socket(kept);
+}
+
 TEST_F(IocpOnly, accept_on_a_socket_that_does_not_listen_is_an_error) {
   Connection c = connect();
   TestAccept accept;
