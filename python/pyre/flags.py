@@ -115,8 +115,8 @@ _NO_UNIX_SOCKET = (
     "reach as well."
 )
 _NO_INHERITED_SOCKET = (
-    "On Windows sockets are no file descriptors and are not inherited by number: use --host and --port, or hand a socket "
-    "over in Python, pyre.Server(config).run(sockets=[sock])."
+    "On Windows sockets are no file descriptors and are not inherited by number: use --host and --port, or hand a "
+    "socket over in Python, pyre.Server(config).run(sockets=[sock])."
 )
 
 

@@ -94,7 +94,8 @@ def run(
     timeout_notify: float = 30.0,
     callback_notify: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serves `app` until SIGINT or SIGTERM (on Windows Ctrl-C, Ctrl-Break or `stop_event`). The options are those of `Config`, in seconds and bytes.
+    """Serves `app` until SIGINT or SIGTERM (on Windows Ctrl-C, Ctrl-Break or `stop_event`). The options are those of
+    `Config`, in seconds and bytes.
 
     With `reload`, `app` must be a string; the application then runs in a child process, which is replaced when files
     change.

@@ -91,7 +91,7 @@ def until_answer(port: int, answer: str) -> None:
 @pytest.fixture(params=["watchfiles", "stat"])
 def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     if request.param == "watchfiles":
-        pytest.importorskip("watchfiles")
+        pytest.importorskip("watchfiles", exc_type=ImportError)
         return {}
     blocked = tmp_path_factory.mktemp("blocked")
     (blocked / "watchfiles.py").write_text("raise ImportError('blocked')\n")

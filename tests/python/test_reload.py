@@ -89,7 +89,7 @@ def test_polling_sees_new_changed_and_removed_files(app_dir: Path) -> None:
 
 
 def test_watchfiles_sees_a_change(app_dir: Path) -> None:
-    pytest.importorskip("watchfiles")
+    pytest.importorskip("watchfiles", exc_type=ImportError)
     (app_dir / "main.py").write_text("1")
     watcher = make_watcher([app_dir.resolve()], FileFilter(config()), 0.05, threading.Event())
     assert isinstance(watcher, NotifyWatcher)
@@ -108,7 +108,7 @@ def test_stopping_ends_the_wait(kind: str, app_dir: Path, monkeypatch: pytest.Mo
     if kind == "stat":
         monkeypatch.setitem(__import__("sys").modules, "watchfiles", None)
     else:
-        pytest.importorskip("watchfiles")
+        pytest.importorskip("watchfiles", exc_type=ImportError)
     stop = threading.Event()
     watcher = make_watcher([app_dir], FileFilter(config()), 3600, stop)
     stop.set()
