@@ -102,6 +102,7 @@ class EchoServer final : public Acceptor::Sink {
     if (connection->stream.open(socket) != Errc::ok) std::abort();
     ++open;
     ++accepted;
+    if (closing) return connection->stream.close(true);  // it had been accepted before
     connection->stream.set_reading(true);
     if (random_.chance(100)) {
       acceptor.set_paused(true);
@@ -115,6 +116,7 @@ class EchoServer final : public Acceptor::Sink {
   Acceptor acceptor;
   int open = 0;
   int accepted = 0;
+  bool closing = false;
   bool acceptor_closed = false;
 
  private:
@@ -249,9 +251,11 @@ void run_seed(std::uint64_t seed, bool hostile) {
       EXPECT_TRUE(client.peer->saw_end());
     }
   }
+  server.closing = true;
   server.acceptor.close();
-  while (!server.acceptor_closed && ++steps < 70'000) loop.run_once(TimePoint::min());
+  while ((!server.acceptor_closed || server.open > 0) && ++steps < 70'000) loop.run_once(TimePoint::min());
   EXPECT_TRUE(server.acceptor_closed);
+  EXPECT_EQ(server.open, 0);
   EXPECT_FALSE(loop.has_work());
   EXPECT_EQ(loop.buffers().lent(), 0U);
   EXPECT_EQ(loop.blocks().blocks_in_use(), 0U);
