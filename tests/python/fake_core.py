@@ -7,6 +7,7 @@ It does nothing well; it keeps to the contract in `_core.pyi` as far as these te
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import os
@@ -35,6 +36,16 @@ def build_info() -> dict[str, str]:
     return {"core": "fake"}
 
 
+def _copy(fd: int) -> socket.socket:
+    if os.name != "nt":
+        return socket.socket(fileno=os.dup(fd))
+    original = socket.socket(fileno=fd)
+    try:
+        return original.dup()
+    finally:
+        original.detach()
+
+
 class Engine:
     made: ClassVar[list[Engine]] = []
 
@@ -56,7 +67,7 @@ class Engine:
         Engine.made.append(self)
 
     def listen(self, fd: int, unix: bool = False) -> None:
-        sock = socket.socket(fileno=os.dup(fd))
+        sock = _copy(fd)
         self._listeners.append(sock)
         self._servers.append(self.loop.create_task(self._accept(sock)))
 
@@ -65,7 +76,7 @@ class Engine:
             peer, _ = await self.loop.sock_accept(sock)
             reader, writer = (
                 await asyncio.open_connection(sock=peer)
-                if peer.family != socket.AF_UNIX
+                if peer.family != getattr(socket, "AF_UNIX", None)
                 else (await asyncio.open_unix_connection(sock=peer))
             )
             self._writers.add(writer)
@@ -190,7 +201,8 @@ class Engine:
         for task in self._servers:
             task.cancel()
         for sock in self._listeners:
-            self.loop.remove_reader(sock)
+            with contextlib.suppress(NotImplementedError):  # a Proactor loop
+                self.loop.remove_reader(sock)
             sock.close()
 
     def drain(self) -> None:

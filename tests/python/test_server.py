@@ -112,7 +112,10 @@ def test_started_again_while_it_serves() -> None:
     assert app.events == ["startup", "shutdown"] * 2
 
 
-@pytest.mark.parametrize("options", [{"host": "localhost"}, {"host": "127.0.0.1"}, {"uds": "bound.sock"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"host": "localhost"}, {"host": "127.0.0.1"}, *([{"uds": "bound.sock"}] if hasattr(socket, "AF_UNIX") else [])],
+)
 def test_a_socket_that_was_bound_before_the_start(options: Any, app_dir: Path) -> None:
     if "uds" in options:
         config = Config(hello, access_log=False, **options)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from fake_core import Engine
 from pyre.config import Config
+from pyre.errors import ConfigError
 from pyre.loops import loop_factory
 from pyre.main import run
-from pyre.server import Server
+from pyre.server import HANDLED_SIGNALS, Server
 from records import Records
 from running import HANG_GUARD, Recording, get, hello, until
 
@@ -91,17 +92,28 @@ def test_reload_needs_a_string() -> None:
     assert caught.value.code == 3
 
 
+ON_WINDOWS = os.name == "nt"
+# On Windows the selector loop has no subprocesses and no more than 512 sockets.
+ASYNCIO = asyncio.ProactorEventLoop if ON_WINDOWS else asyncio.SelectorEventLoop  # type: ignore[attr-defined,unused-ignore]
+FAST, OTHERS = ("winloop", "uvloop") if ON_WINDOWS else ("uvloop", "winloop")
+
+
 def test_loops_by_name() -> None:
     assert loop_factory("none") is None
-    assert loop_factory("asyncio") is asyncio.SelectorEventLoop
-    uvloop = pytest.importorskip("uvloop")
-    assert loop_factory("auto") is uvloop.new_event_loop
-    assert loop_factory("uvloop") is uvloop.new_event_loop
+    assert loop_factory("asyncio") is ASYNCIO
+    fast = pytest.importorskip(FAST)
+    assert loop_factory("auto") is fast.new_event_loop
+    assert loop_factory(FAST) is fast.new_event_loop
 
 
-def test_auto_loop_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "uvloop", None)
-    assert loop_factory("auto") is asyncio.SelectorEventLoop
+def test_the_other_systems_loop_is_refused_with_the_name_of_this_ones() -> None:
+    with pytest.raises(ConfigError, match=f"--loop {OTHERS}: .* does not exist for this system. Here it is {FAST}"):
+        loop_factory(OTHERS)
+
+
+def test_auto_loop_without_the_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, FAST, None)
+    assert loop_factory("auto") is ASYNCIO
 
 
 # ---- signals, on the main thread
@@ -109,17 +121,26 @@ def test_auto_loop_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_time() -> Iterator[None]:
-    """SIGALRM ends a test that hangs on the main thread."""
-    signal.alarm(HANG_GUARD)
+    """SIGALRM, where there is one, ends a test that hangs on the main thread."""
+    alarm = getattr(signal, "alarm", lambda seconds: None)
+    alarm(HANG_GUARD)
     yield
-    signal.alarm(0)
+    alarm(0)
+
+
+def raise_outside(number: int) -> None:
+    """As if it came from elsewhere: on Windows that is on a thread of its own, and os.kill() is something else."""
+    if os.name == "nt":
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def signal_when(condition: Callable[[], bool], *numbers: int) -> threading.Thread:
     def send() -> None:
         for number in numbers:
             until(condition)
-            os.kill(os.getpid(), number)
+            raise_outside(number)
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
@@ -127,8 +148,8 @@ def signal_when(condition: Callable[[], bool], *numbers: int) -> threading.Threa
 
 
 @pytest.mark.usefixtures("in_time")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+@pytest.mark.parametrize("number", HANDLED_SIGNALS)
+@pytest.mark.parametrize("loop", ["asyncio", "auto", "asyncio:SelectorEventLoop"])
 def test_a_signal_ends_run_with_the_lifespan_and_puts_the_handlers_back(number: int, loop: str) -> None:
     app = Recording()
     before = signal.getsignal(number)
@@ -162,9 +183,9 @@ def test_a_second_signal_cuts_what_runs_and_the_lifespan_still_ends() -> None:
         client = threading.Thread(target=get, args=(server.listeners[0].sock.getsockname()[1], "/wait"), daemon=True)
         client.start()
         app.waiting.wait(HANG_GUARD)
-        os.kill(os.getpid(), signal.SIGTERM)
+        raise_outside(signal.SIGTERM)
         until(lambda: "drain" in Engine.made[-1].calls)
-        os.kill(os.getpid(), signal.SIGTERM)
+        raise_outside(signal.SIGTERM)
 
     threading.Thread(target=act, daemon=True).start()
     server.run()
@@ -181,7 +202,7 @@ def test_a_third_signal_gives_up_on_the_lifespan(records: Records) -> None:
     def act() -> None:
         until(lambda: server.started)
         for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)
+            raise_outside(signal.SIGINT)
             threading.Event().wait(0.2)
 
     threading.Thread(target=act, daemon=True).start()
@@ -202,7 +223,7 @@ def test_two_signals_end_a_startup_that_hangs() -> None:
     def act() -> None:
         begun.wait(HANG_GUARD)
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            raise_outside(signal.SIGINT)
             threading.Event().wait(0.2)
 
     threading.Thread(target=act, daemon=True).start()
