@@ -23,7 +23,9 @@ class Receiver:
         self._task = self._start()
 
     def _start(self) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._receive(), name="pyre-wake")
+        # Not by the loop's task factory, which is the application's: an old one takes no name (from Python 3.13 on it is
+        # given what create_task() was).
+        task = asyncio.Task(self._receive(), loop=self._loop, name="pyre-wake")
         task.add_done_callback(self._ended)
         return task
 
