@@ -23,8 +23,8 @@ class Receiver:
         self._task = self._start()
 
     def _start(self) -> asyncio.Task[None]:
-        # Not by the loop's task factory, which is the application's: an old one takes no name (from Python 3.13 on it is
-        # given what create_task() was).
+        # Not by the loop's task factory, which is the application's: since Python 3.13.3 it is given what create_task()
+        # was, and an old one takes no name.
         task = asyncio.Task(self._receive(), loop=self._loop, name="pyre-wake")
         task.add_done_callback(self._ended)
         return task
