@@ -112,6 +112,7 @@ RemotePort::~RemotePort() {
 RemotePort::CommandBatch& RemotePort::out() noexcept {
   if (out_ == nullptr) {
     out_ = take_returned(returned_commands_, idle_commands_, kKeepBatches);
+    // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): nothing works without
     if (out_ == nullptr) out_ = new CommandBatch(*this);
     application_.on_commands();
   }
@@ -263,6 +264,7 @@ void RemotePort::run(const Command& command, CommandBatch& batch) noexcept {
 RemotePort::EventBatch& RemotePort::in() noexcept {
   if (in_ == nullptr) {
     in_ = take_returned(returned_events_, idle_events_, kKeepBatches);
+    // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): nothing works without
     if (in_ == nullptr) in_ = new EventBatch(*this);
   }
   return *in_;

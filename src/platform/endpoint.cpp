@@ -42,7 +42,7 @@ std::size_t interface_name(std::uint32_t number, char* out, std::size_t room) no
   char name[IF_NAMESIZE];
   if (::if_indextoname(number, name) == nullptr) return 0;
   const std::size_t length = std::min(std::strlen(name), room);
-  std::memcpy(out, name, length);
+  std::copy_n(name, length, out);
   return length;
 }
 
