@@ -65,7 +65,7 @@ class Acceptor {
   void on_done(Slot& slot, platform::Result result) noexcept;
   void hand_over(Slot& slot) noexcept;
   void keep_or_drop(Slot& slot) noexcept;  // while closing
-  void refill() noexcept;  // hands over what was held, and posts what is idle
+  void refill() noexcept;                  // hands over what was held, and posts what is idle
   [[nodiscard]] bool may_accept() noexcept;
   void take_spare() noexcept;
 
