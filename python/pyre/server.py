@@ -292,7 +292,7 @@ class Server:
         """Waits until no connection and no request is left; False if `timeout` seconds or force_exit come first."""
         if engine.idle and engine.active_requests == 0:
             return True
-        if not forced:
+        if not forced and (engine.connections or engine.active_requests):
             logger.info("Waiting for connections to close. (CTRL+C to force quit)")
         try:
             async with asyncio.timeout(timeout):

@@ -38,7 +38,7 @@ class Receiver:
         if self._closed or self._loop.is_closed():
             self._socket.close()
         elif task.cancelled():  # by an application that cancels every task it sees
-            self._task = self._start()
+            self._restart()
         elif error is not None:  # without a receiver the server would be deaf
             self._loop.call_exception_handler(
                 {"message": "Pyre's wake-up failed; trying again", "exception": error, "task": task}
@@ -49,7 +49,8 @@ class Receiver:
         if self._closed:
             return
         self._task = self._start()
-        self._loop.call_soon(self._callback)  # for the byte that may have been lost
+        # For the byte that may have been lost: a task that is cancelled after its receive is done throws that away.
+        self._loop.call_soon(self._callback)
 
     def close(self) -> None:
         """The callback is not called any more."""

@@ -34,6 +34,7 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   void drain() noexcept override { io_->drain(); }
   void abort() noexcept override { io_->abort(); }
   [[nodiscard]] std::uint64_t connections() const noexcept override { return io_ ? io_->connections() : 0; }
+  [[nodiscard]] std::uint64_t unfinished() const noexcept override { return io_ ? io_->unfinished() : 0; }
   [[nodiscard]] IoStats io_stats() noexcept override { return io_->stats(); }
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;

@@ -87,6 +87,8 @@ void EmbeddedHost::abort() noexcept {
 
 std::uint64_t EmbeddedHost::connections() const noexcept { return server_ ? server_->stats().connections_open : 0; }
 
+std::uint64_t EmbeddedHost::unfinished() const noexcept { return server_ ? server_->unfinished() : 0; }
+
 IoStats EmbeddedHost::io_stats() noexcept { return {server_->stats(), net_loop_->reactor().stats()}; }
 
 platform::Errc EmbeddedHost::open(FileOpening& request) noexcept {

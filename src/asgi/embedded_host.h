@@ -34,6 +34,7 @@ class EmbeddedHost final : public Host {
   void drain() noexcept override;
   void abort() noexcept override;
   [[nodiscard]] std::uint64_t connections() const noexcept override;
+  [[nodiscard]] std::uint64_t unfinished() const noexcept override;
   [[nodiscard]] IoStats io_stats() noexcept override;
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;

@@ -46,6 +46,8 @@ class Host : public DispatcherHost {
   virtual void drain() noexcept = 0;
   virtual void abort() noexcept = 0;  // the connections; the requests' tasks are the dispatcher's to cancel
   [[nodiscard]] virtual std::uint64_t connections() const noexcept = 0;
+  // Those, and listeners that are still being closed.
+  [[nodiscard]] virtual std::uint64_t unfinished() const noexcept = 0;
   [[nodiscard]] virtual IoStats io_stats() noexcept = 0;
   virtual void abandon_after_fork() noexcept = 0;
 
@@ -53,7 +55,7 @@ class Host : public DispatcherHost {
   [[nodiscard]] const HostStats& stats() const noexcept { return stats_; }
   // Resolves the future (set_result(None)) once no connection and no request is left.
   [[nodiscard]] bool add_idle_future(PyRef future) noexcept;
-  [[nodiscard]] bool idle() const noexcept { return closed_ || (connections() == 0 && dispatcher_.active() == 0); }
+  [[nodiscard]] bool idle() const noexcept { return closed_ || (unfinished() == 0 && dispatcher_.active() == 0); }
 
   void schedule_tick() noexcept final;
   void on_max_requests() noexcept final { max_requests_reached_ = true; }

@@ -1,20 +1,29 @@
 #include "asgi/io_thread.h"
 
+#include <chrono>
 #include <system_error>
 #include <utility>
 
 #include "asgi/decref_queue.h"
 #include "asgi/scope_builder.h"
 #include "net/file_pool.h"
+#include "platform/clock.h"
 #include "platform/signals.h"
 
 namespace pyre::asgi {
 
 namespace {
 
-// Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang the
-// exit.
+// Closing is asynchronous but local: a few ticks without waiting. Only a file that is being read can take longer (a
+// cold one, on a network's disk), and its stream must have told the port before that goes. The bound is there so that
+// nothing can hang the exit.
 constexpr int kMaxClosingTicks = 10'000;
+constexpr int kEagerTicks = 1'000;
+constexpr std::chrono::milliseconds kClosingPause{1};
+
+platform::TimePoint closing_limit(int tick) noexcept {
+  return tick < kEagerTicks ? platform::TimePoint::min() : platform::now() + kClosingPause;
+}
 
 }  // namespace
 
@@ -42,7 +51,7 @@ void IoThread::run() noexcept {
   platform::block_all_signals();
   for (int closing = 0; !stopping_ || (!server_->closed() && closing < kMaxClosingTicks);
        closing += stopping_ ? 1 : 0) {
-    loop_->run_once(stopping_ ? platform::TimePoint::min() : platform::TimePoint::max());
+    loop_->run_once(stopping_ ? closing_limit(closing) : platform::TimePoint::max());
     end_tick();
   }
 }
@@ -50,9 +59,10 @@ void IoThread::run() noexcept {
 void IoThread::end_tick() noexcept {
   DecrefQueue& dead = DecrefQueue::of_this_thread();
   if (!dead.empty()) dead.hand_over([this](PyObject* object) noexcept { port_.hand_over(object); });
-  const std::uint64_t open = server_->stats().connections_open;
-  const bool became_idle = open == 0 && connections_.load(std::memory_order_relaxed) != 0;
-  connections_.store(open, std::memory_order_relaxed);
+  const std::uint64_t unfinished = server_->unfinished();
+  const bool became_idle = unfinished == 0 && unfinished_.load(std::memory_order_relaxed) != 0;
+  connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
+  unfinished_.store(unfinished, std::memory_order_relaxed);
   port_.end_tick(became_idle);  // somebody may wait for the last connection to end
 }
 
@@ -132,9 +142,9 @@ void IoThread::stop() noexcept {
 
 void IoThread::finish() noexcept {
   port_.run_commands_here();
-  for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i)
-    loop_->run_once(platform::TimePoint::min());
+  for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i) loop_->run_once(closing_limit(i));
   connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
+  unfinished_.store(server_->unfinished(), std::memory_order_relaxed);
   port_.end_tick(false);  // without what is to be dropped: that is on the right thread already
 }
 

@@ -31,6 +31,7 @@ class IoThread {
   [[nodiscard]] http::RemotePort& port() noexcept { return port_; }
   // As of the last tick.
   [[nodiscard]] std::uint64_t connections() const noexcept { return connections_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t unfinished() const noexcept { return unfinished_.load(std::memory_order_relaxed); }
   // Each of these waits, without the GIL, for the thread to have done it; that takes microseconds, whatever Python
   // does.
   [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept;
@@ -60,6 +61,7 @@ class IoThread {
   std::mutex mutex_;  // of `done` in a call
   std::condition_variable called_;
   std::atomic<std::uint64_t> connections_{0};
+  std::atomic<std::uint64_t> unfinished_{0};
   bool abandoned_ = false;
   bool stopping_ = false;  // the I/O thread's
 };

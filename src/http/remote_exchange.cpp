@@ -38,7 +38,7 @@ void RemoteExchange::begin(bool body_complete, std::uint64_t queued) noexcept {
   posted_ = acknowledged_ = asked_ = 0;
   queued_ = queued;
   files_ = 0;
-  asking_ = continue_wanted_ = false;
+  asking_ = continue_wanted_ = has_piece_ = false;
   attached_ = true;
 }
 
@@ -128,6 +128,16 @@ Outcome RemoteExchange::check_piece(std::uint64_t size, bool last) noexcept {
   return Outcome::body_too_short;
 }
 
+// Of a response that has no body on the wire (HEAD, 204, 304) only the first piece and the end mean something: whether
+// they are one decides what length the head tells. Nobody waits for the others, so they must not pile up either.
+bool RemoteExchange::drop_piece(net::Borrowed owner, bool last) noexcept {
+  if (framing_ != BodyFraming::Kind::none || !std::exchange(has_piece_, true)) return false;
+  if (owner.release != nullptr) owner.release(owner.owner);
+  if (last) port_.post({.kind = Command::Kind::write, .exchange = this, .flag = true});
+  after_piece(0, last);
+  return true;
+}
+
 void RemoteExchange::after_piece(std::uint64_t size, bool last) noexcept {
   if (framing_ == BodyFraming::Kind::length) body_left_ -= size;
   if (framing_ != BodyFraming::Kind::none) posted_ += size;
@@ -147,6 +157,7 @@ Outcome RemoteExchange::write(std::span<const std::byte> piece, net::Borrowed ow
     if (owner.release != nullptr) owner.release(owner.owner);
     return Outcome::ok;
   }
+  if (drop_piece(owner, last)) return Outcome::ok;
   Command command{.kind = Command::Kind::write, .exchange = this, .flag = last, .size = piece.size()};
   if (owner.release == nullptr && piece.size() <= kCopyBytes) {
     port_.post(command, piece);
@@ -173,6 +184,7 @@ Outcome RemoteExchange::write_file(platform::NativeFile file, std::uint64_t offs
                                    net::Borrowed owner, bool last) noexcept {
   if (count == 0) return write({}, owner, last);
   if (const Outcome outcome = check_piece(count, last); outcome != Outcome::ok) return outcome;
+  if (drop_piece(owner, last)) return Outcome::ok;
   ++files_;
   port_.post({.kind = Command::Kind::write_file,
               .exchange = this,
@@ -198,6 +210,8 @@ Outcome RemoteExchange::send_informational(std::uint16_t status, std::string_vie
   if (started_) return Outcome::already_started;
   port_.post({.kind = Command::Kind::informational, .exchange = this, .status = status, .size = fields.size()},
              std::as_bytes(std::span(fields)));
+  posted_ += fields.size();
+  ask_when_drained();
   return Outcome::ok;
 }
 

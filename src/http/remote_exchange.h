@@ -54,6 +54,7 @@ class RemoteExchange final : public AppExchange {
   void drop_body() noexcept;
   [[nodiscard]] Outcome writable() const noexcept;
   [[nodiscard]] Outcome check_piece(std::uint64_t size, bool last) noexcept;
+  [[nodiscard]] bool drop_piece(net::Borrowed owner, bool last) noexcept;
   void after_piece(std::uint64_t size, bool last) noexcept;
   [[nodiscard]] std::uint64_t outstanding() const noexcept { return posted_ - acknowledged_ + queued_; }
   void ask_when_drained() noexcept;
@@ -61,7 +62,7 @@ class RemoteExchange final : public AppExchange {
   RemotePort& port_;
   BodyPiece* body_first_ = nullptr;
   BodyPiece* body_last_ = nullptr;
-  std::uint64_t posted_ = 0;        // body bytes of the response that were given to the loop
+  std::uint64_t posted_ = 0;        // bytes of the response that were given to the loop
   std::uint64_t acknowledged_ = 0;  // as far as the loop's last answer goes
   std::uint64_t queued_ = 0;        // in the connection's output at that answer
   std::uint64_t asked_ = 0;         // posted_ when the loop was asked
@@ -69,6 +70,7 @@ class RemoteExchange final : public AppExchange {
   bool asking_ = false;
   bool attached_ = false;
   bool continue_wanted_ = false;
+  bool has_piece_ = false;  // of a response without a body on the wire
 
   // ---- the loop's thread only
   alignas(64) Exchange* exchange_ = nullptr;

@@ -145,9 +145,11 @@ void RemotePort::run_commands_here() noexcept {
 }
 
 void RemotePort::apply(EventBatch& batch) noexcept {
+  std::uint64_t requests = 0;
   for (const Event& event : batch.events) {
     RemoteExchange& remote = *event.exchange;
     if (event.kind == Event::Kind::request) {
+      ++requests;
       remote.begin(event.complete, event.queued);
       application_.on_request(remote);
       continue;
@@ -176,6 +178,7 @@ void RemotePort::apply(EventBatch& batch) noexcept {
     }
     application_.on_change(remote);
   }
+  if (requests != 0) taken_.store(taken_.load(std::memory_order_relaxed) + requests, std::memory_order_relaxed);
   batch.events.clear();
   if (batch.events.capacity() > kKeepEntries) std::vector<Event>().swap(batch.events);
   for (void* object : batch.objects) application_.on_object(object);
@@ -274,9 +277,18 @@ Event& RemotePort::add_event(Event::Kind kind, RemoteExchange& remote) noexcept 
   return in().events.emplace_back(Event{.kind = kind, .exchange = &remote});
 }
 
+// How many requests the application has not looked at yet. Its count is read only when ours could matter: it is written
+// on another core.
+bool RemotePort::is_full() noexcept {
+  const std::uint64_t limit = std::uint64_t{limits_.connections} + kSpare;
+  if (announced_ - taken_seen_ < limit) return false;
+  taken_seen_ = taken_.load(std::memory_order_relaxed);
+  return announced_ - taken_seen_ >= limit;
+}
+
 void RemotePort::on_request(Exchange& exchange) noexcept {
   RemoteExchange* remote = nullptr;
-  if (in_use_ < limits_.connections + kSpare) {
+  if (!is_full()) {
     remote = free_;
     if (remote != nullptr) {
       free_ = remote->next_;
@@ -293,6 +305,7 @@ void RemotePort::on_request(Exchange& exchange) noexcept {
     return;
   }
   ++in_use_;
+  ++announced_;
   remote->exchange_ = &exchange;
   remote->body_out_ = 0;
   remote->pieces_out_ = 0;

@@ -5,9 +5,9 @@
 //
 // Bounded both ways: of a request's body at most Limits::body_high_water (and one piece), in at most kMaxPieces pieces,
 // is on its way or unread; of a response's at most Limits::output_high_water is posted ahead
-// (RemoteExchange::should_wait); and no more exchanges than connections are allowed are with the application, plus
-// kSpare: what is above is answered 503 by the loop, so that clients who come and go while the application hangs do not
-// make the process grow.
+// (RemoteExchange::should_wait); and no more requests than connections are allowed, plus kSpare, wait for the
+// application to look at them: what is above is answered 503 by the loop, so that clients who come and go while the
+// application hangs do not make the process grow. What it has begun is its own affair (and limit_concurrency's).
 #pragma once
 
 #include <atomic>
@@ -109,7 +109,7 @@ class RemotePort final : public RequestHandler {
   void hand_over(void* object) noexcept;
   // After each tick: moves bodies on, and posts what happened. `wake`: wakes the application even if that is nothing.
   void end_tick(bool wake) noexcept;
-  [[nodiscard]] std::uint32_t in_use() const noexcept { return in_use_; }
+  [[nodiscard]] std::uint32_t in_use() const noexcept { return in_use_; }  // exchanges that are with the application
   [[nodiscard]] std::uint64_t refused() const noexcept { return refused_count_; }
 
  private:
@@ -127,6 +127,7 @@ class RemotePort final : public RequestHandler {
   [[nodiscard]] Event& add_event(Event::Kind kind, RemoteExchange& remote) noexcept;
   void request_pump(RemoteExchange& remote) noexcept;
   void pump(RemoteExchange& remote) noexcept;
+  [[nodiscard]] bool is_full() noexcept;
   void refuse_surplus() noexcept;
   void give_back(RemoteExchange& remote) noexcept;
   static void destroy(RemoteExchange* remote) noexcept;
@@ -140,6 +141,7 @@ class RemotePort final : public RequestHandler {
   // The application's thread.
   CommandBatch* out_ = nullptr;
   CommandBatch* idle_commands_ = nullptr;
+  std::atomic<std::uint64_t> taken_{0};  // requests that it has looked at; read by the loop
   // Given back by the other side: a stack that is only ever taken as a whole.
   alignas(64) std::atomic<CommandBatch*> returned_commands_{nullptr};
   std::atomic<EventBatch*> returned_events_{nullptr};
@@ -153,6 +155,8 @@ class RemotePort final : public RequestHandler {
   RemoteExchange* free_ = nullptr;
   std::uint32_t idle_ = 0;
   std::uint32_t in_use_ = 0;
+  std::uint64_t announced_ = 0;
+  std::uint64_t taken_seen_ = 0;
   std::uint64_t refused_count_ = 0;
 };
 

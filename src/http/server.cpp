@@ -20,7 +20,11 @@ struct Server::Impl {
       return error;
     }
     void pause(bool on) noexcept { acceptor_.set_paused(on); }
-    void close() noexcept { acceptor_.close(); }
+    void close() noexcept {
+      closing_ = true;
+      acceptor_.close();
+    }
+    [[nodiscard]] bool is_closing() const noexcept { return open_ && closing_; }
     [[nodiscard]] bool is_open() const noexcept { return open_; }
     [[nodiscard]] std::uint64_t shortages() const noexcept { return acceptor_.shortages(); }
 
@@ -33,6 +37,7 @@ struct Server::Impl {
     Impl& server_;
     std::uint32_t index_;
     bool open_ = false;
+    bool closing_ = false;
   };
 
   Impl(net::Loop& loop, RequestHandler& handler, ServerOptions options)
@@ -87,7 +92,7 @@ platform::Error Server::listen(platform::NativeSocket listener, bool unix_socket
 
 void Server::stop_listening() noexcept {
   for (const auto& listener : impl_->listeners)
-    if (listener->is_open()) listener->close();
+    if (listener->is_open() && !listener->is_closing()) listener->close();
 }
 
 void Server::drain() noexcept {
@@ -106,6 +111,12 @@ void Server::abort() noexcept {
     connection->abort();
     connection = next;
   }
+}
+
+std::uint64_t Server::unfinished() const noexcept {
+  const auto closing = std::count_if(impl_->listeners.begin(), impl_->listeners.end(),
+                                     [](const auto& listener) { return listener->is_closing(); });
+  return impl_->core->stats.connections_open + static_cast<std::uint64_t>(closing);
 }
 
 bool Server::closed() const noexcept {

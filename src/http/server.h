@@ -56,6 +56,8 @@ class Server {
   void drain() noexcept;
   // Cuts every connection (RST where a response is half sent).
   void abort() noexcept;
+  // Connections, and listeners that are being closed: clients that won the race with stop_listening() may still come.
+  [[nodiscard]] std::uint64_t unfinished() const noexcept;
   [[nodiscard]] bool closed() const noexcept;  // no acceptor and no connection is left
   [[nodiscard]] bool draining() const noexcept;
   [[nodiscard]] const ServerStats& stats() const noexcept;

@@ -34,7 +34,9 @@ _ADDRESS = re.compile(r"Pyre running on (.*?) \(Press CTRL\+C to quit\)")
 
 
 def is_wine() -> bool:
-    return IS_WINDOWS and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")  # type: ignore[attr-defined,unused-ignore]
+    if not IS_WINDOWS:
+        return False
+    return hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")  # type: ignore[attr-defined,unused-ignore]
 
 
 class Command:

@@ -94,7 +94,7 @@ def test_reload_needs_a_string() -> None:
 
 ON_WINDOWS = os.name == "nt"
 # On Windows the selector loop has no subprocesses and no more than 512 sockets.
-ASYNCIO = asyncio.ProactorEventLoop if ON_WINDOWS else asyncio.SelectorEventLoop  # type: ignore[attr-defined,unused-ignore]
+ASYNCIO = getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)
 FAST, OTHERS = ("winloop", "uvloop") if ON_WINDOWS else ("uvloop", "winloop")
 
 

@@ -99,6 +99,23 @@ def test_an_application_that_cancels_every_task_does_not_make_it_deaf() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_byte_that_was_received_when_the_task_is_cancelled_is_not_lost(turns: int) -> None:
+    async def run() -> None:
+        waker = Waker(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        waker.called.clear()
+        waker.far.send(b"x")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait_for(waker.called.wait(), 30)
+        await waker.close()
+
+    asyncio.run(run())
+
+
 def test_a_failure_is_reported_and_outlived(monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("out of luck")
     failing_receive(monkeypatch, error, 3)

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <string>
 #include <vector>
 
 #include "sim_server.h"
@@ -262,6 +264,71 @@ TEST(RemotePort, more_than_the_application_may_have_is_refused) {
   EXPECT_EQ(refused, 9U);
   EXPECT_EQ(server.port->refused(), 9U);
   EXPECT_EQ(server.port->in_use(), RemotePort::kSpare + 1);
+}
+
+// A handler's background task keeps its exchange long after the response.
+TEST(RemotePort, what_the_application_has_begun_takes_nobodys_place) {
+  ServerOptions options = SimServer::plain_options();
+  options.limits.connections = 1;
+  RemoteServer server(std::move(options));
+  Peer& peer = server.connect();
+  for (std::uint32_t i = 0; i < RemotePort::kSpare + 10; ++i) {
+    AppExchange& exchange = server.request(peer, kGet);
+    start(exchange);
+    EXPECT_EQ(exchange.write(bytes_of("Hello"), {}, true), Outcome::ok);
+    server.run();
+    ASSERT_TRUE(peer.take_received().starts_with("HTTP/1.1 200"));
+  }
+  EXPECT_EQ(server.port->in_use(), RemotePort::kSpare + 10);
+  EXPECT_EQ(server.port->refused(), 0U);
+}
+
+TEST(RemotePort, no_limit_on_connections_is_no_limit_on_requests_either) {
+  ServerOptions options = SimServer::plain_options();
+  options.limits.connections = std::numeric_limits<std::uint32_t>::max();
+  RemoteServer server(std::move(options));
+  for (std::uint32_t i = 0; i < RemotePort::kSpare + 10; ++i) {
+    server.connect().write(kGet);
+    server.loop_runs();
+  }
+  EXPECT_EQ(server.port->refused(), 0U);
+  server.run();
+  EXPECT_EQ(server.live.size(), RemotePort::kSpare + 10);
+}
+
+TEST(RemotePort, pieces_of_a_body_that_is_not_sent_are_dropped_at_once) {
+  RemoteServer server;
+  Peer& peer = server.connect();
+  AppExchange& exchange = server.request(peer, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+  start(exchange);
+  int released = 0;
+  const net::Borrowed owner{&released, [](void* count) noexcept { ++*static_cast<int*>(count); }};
+  const std::string piece(100'000, 'x');
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(exchange.write(bytes_of(piece), owner, false), Outcome::ok);
+  EXPECT_EQ(released, 99) << "all but the first, which the loop looks at";
+  EXPECT_EQ(exchange.write(bytes_of(piece), owner, true), Outcome::ok);
+  EXPECT_TRUE(exchange.complete());
+  server.release(exchange);
+  server.run();
+  EXPECT_EQ(released, 101);
+  const std::string answer = peer.take_received();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << answer;
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n")) << answer;
+}
+
+TEST(RemotePort, informational_responses_to_a_client_that_does_not_read_make_the_application_wait) {
+  RemoteServer server;
+  Peer& peer = server.connect();
+  AppExchange& exchange = server.request(peer, kGet);
+  peer.stop_reading();
+  const std::string hint = "link: " + std::string(4000, 'x') + "\r\n";
+  int sent = 0;
+  for (; sent < 100'000 && !exchange.should_wait(); ++sent) {
+    EXPECT_EQ(exchange.send_informational(103, hint), Outcome::ok);
+    if (sent % 4 == 0) server.run();
+  }
+  EXPECT_LT(sent, 10'000);
+  EXPECT_TRUE(exchange.should_wait());
 }
 
 TEST(RemotePort, a_mirror_lives_as_long_as_an_event_that_the_application_has_not_seen) {
