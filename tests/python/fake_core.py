@@ -41,7 +41,9 @@ def _copy(fd: int) -> socket.socket:
         return socket.socket(fileno=os.dup(fd))
     original = socket.socket(fileno=fd)
     try:
-        return original.dup()
+        copy = original.dup()
+        copy.setblocking(False)  # Windows cannot be asked whether the original blocks
+        return copy
     finally:
         original.detach()
 

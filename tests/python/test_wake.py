@@ -61,7 +61,8 @@ class Waker:
 def failing_receive(monkeypatch: pytest.MonkeyPatch, error: BaseException, times: int) -> None:
     """The first `times` receives fail, the first one after it took the byte."""
     left = [times]
-    real = asyncio.SelectorEventLoop.sock_recv_into
+    loop_class: Any = getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)  # what asyncio.run() makes
+    real = loop_class.sock_recv_into
 
     async def receive(self: Any, sock: socket.socket, buffer: bytearray) -> int:
         if left[0] == times:
@@ -71,7 +72,7 @@ def failing_receive(monkeypatch: pytest.MonkeyPatch, error: BaseException, times
             raise error
         return await real(self, sock, buffer)
 
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_recv_into", receive)
+    monkeypatch.setattr(loop_class, "sock_recv_into", receive)
     monkeypatch.setattr(pyre.wake, "_PAUSE_S", 0.001)
 
 
