@@ -137,17 +137,18 @@ def ctest_step(name: str, preset: str) -> Step:
 
 
 def windows_steps(extra: list[str]) -> list[Step]:
-    """The C++ tests; all Python tests on one Python, in three parts; the ASGI tests with the usual event loop on the
+    """The C++ tests; all Python tests on one Python, in four parts; the ASGI tests with the usual event loop on the
     newest one."""
     cpp = ctest_step("windows-ctest", "mingw-wine")
     cpp.command = ["scripts/under-wine", *cpp.command]
     proactor = "not winloop and not selector"
-    others = "winloop or selector or frameworks"
+    others = "winloop or selector"
     return [
         windows_step("windows-py311", "3.11", ["tests/asgi", "-k", proactor, *extra]),
         windows_step("windows-py314", "3.14", ["tests/asgi", "-k", proactor, "-m", "not heavy", *extra]),
         windows_step("windows-cli", "3.11", ["tests/cli", "tests/python", *extra]),
-        windows_step("windows-more", "3.11", ["tests/asgi", "tests/frameworks", "-k", others, *extra]),
+        windows_step("windows-frameworks", "3.11", ["tests/frameworks", *extra]),
+        windows_step("windows-loops", "3.11", ["tests/asgi", "-k", others, *extra]),
         cpp,
     ]
 
