@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pyre.config import Config
+from pyre.paths import reachable
 
 logger = logging.getLogger("pyre.error")
 
@@ -35,16 +36,23 @@ class Watcher(Protocol):
 
 def watched_directories(config: Config) -> list[Path]:
     """The directories to watch, without those below another of them. Includes that are directories count."""
-    given = [Path(text) for text in config.reload_dirs]
+    given = [Path(reachable(text)) for text in config.reload_dirs]
     given += [Path(text) for text in config.reload_includes if os.path.isdir(text)]
-    found = {path.resolve() for path in given if path.is_dir()}
+    found = {_resolved(path) for path in given if path.is_dir()}
     if not found:
         if given:
             logger.warning("%s are no directories, watching the current one.", [str(path) for path in given])
-        found = {Path.cwd().resolve()}
+        found = {_resolved(Path.cwd())}
         if config.app_dir:
-            found.add(Path(config.app_dir).resolve())
+            found.add(_resolved(Path(reachable(config.app_dir))))
     return sorted(path for path in found if not any(other in path.parents for other in found))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except OSError:  # Windows has drives and names that cannot be
+        return Path(os.path.abspath(path))
 
 
 class FileFilter:
@@ -55,7 +63,7 @@ class FileFilter:
         unwanted = [text for text in config.reload_excludes if not os.path.isdir(text)]
         self.includes = {*patterns, *(item for item in DEFAULT_INCLUDES if item not in unwanted)}
         self.excludes = {*unwanted, *(item for item in DEFAULT_EXCLUDES if item not in patterns)}
-        self.excluded_directories = {Path(text).resolve() for text in config.reload_excludes if os.path.isdir(text)}
+        self.excluded_directories = {_resolved(Path(text)) for text in config.reload_excludes if os.path.isdir(text)}
 
     def wants_directory(self, path: Path) -> bool:
         """False for a directory in which nothing is wanted: an excluded one, a hidden one, or `__pycache__`."""
