@@ -3,9 +3,12 @@
 // Keep this order.
 #include <windows.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "conformance/native_harness.h"
+#include "platform/memory.h"
 #include "platform/windows/iocp_reactor.h"
 #include "support/files.h"
 
@@ -36,8 +39,37 @@ class IocpOnly : public testing::Test {
     EXPECT_EQ(closed.results.size(), 1U);
   }
   void settle_all() { settle(harness_); }
+  void TearDown() override { winsock_for_tests() = real_; }
+
+  // An accept that the kernel has until the test says otherwise: nothing cancels or completes it.
+  AcceptSlot& accept_that_stays(TestAccept& accept) {
+    winsock_for_tests().accept_ex = [](SOCKET, SOCKET, void*, DWORD, DWORD, DWORD, DWORD*, OVERLAPPED* io) -> BOOL {
+      io->Internal = STATUS_PENDING;
+      ::WSASetLastError(ERROR_IO_PENDING);
+      return FALSE;
+    };
+    Socket* listener = reactor().attach(harness_.listen()).value();
+    reactor().accept(*listener, accept);
+    return *static_cast<IocpSocket*>(listener)->slots;
+  }
+  static bool is_handle(HANDLE handle) {
+    DWORD flags = 0;
+    return ::GetHandleInformation(handle, &flags) != 0;
+  }
+  static bool wait_for(const std::atomic<bool>& flag, std::chrono::milliseconds patience) {
+    const TimePoint until_then = Clock::now() + patience;
+    while (!flag && Clock::now() < until_then) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return flag;
+  }
+  // What a destroyed reactor has left to the kernel, when the kernel does not want it any more.
+  static void free_leaked(AcceptSlot& slot) {
+    ::CloseHandle(slot.event);
+    ::closesocket(slot.peer);
+    destroy(&slot);
+  }
 
   NativeHarness harness_{false};
+  const Winsock real_ = winsock();
 };
 
 // --- packets (P4, P7, P8)
@@ -224,9 +256,7 @@ TEST_F(IocpOnly, a_client_that_was_accepted_before_the_close_is_delivered) {
   reactor().accept(*listener, won);
   const AcceptSlot& slot = *static_cast<IocpSocket*>(listener)->slots;
   auto client = harness_.connect(kept);
-  const TimePoint until_then = Clock::now() + std::chrono::seconds(20);
-  while (!slot.signalled && Clock::now() < until_then) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  ASSERT_TRUE(slot.signalled) << "accepted, and not told yet";
+  ASSERT_TRUE(wait_for(slot.signalled, std::chrono::seconds(20))) << "accepted, and not told yet";
   reactor().accept(*listener, lost);
   close(*listener);
   EXPECT_EQ(won.code(), Errc::ok);
@@ -318,6 +348,21 @@ TEST_F(IocpOnly, P16_a_reactor_may_be_destroyed_with_everything_in_flight) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   EXPECT_TRUE(c.client->saw_end() || c.client->saw_reset());
   EXPECT_FALSE(recv.done() || send.done() || accepts[0].done());
+}
+
+// P1: an accept that comes back after the destructor's patience has nobody to tell: it must not look for the reactor.
+TEST_F(IocpOnly, P1_an_accept_that_outlives_the_reactor_is_left_to_the_kernel) {
+  TestAccept accept;
+  AcceptSlot& slot = accept_that_stays(accept);
+  const HANDLE event = slot.event;
+  harness_.destroy_reactor();
+  ASSERT_TRUE(is_handle(event)) << "freed, and the kernel has it";
+  slot.io.Internal = 0;
+  ::SetEvent(event);
+  EXPECT_FALSE(wait_for(slot.signalled, std::chrono::milliseconds(300))) << "the callback used the dead reactor";
+  EXPECT_EQ(::WaitForSingleObject(event, 0), WAIT_OBJECT_0) << "somebody took the signal";
+  EXPECT_FALSE(accept.done());
+  free_leaked(slot);
 }
 
 TEST_F(IocpOnly, send_file_from_something_that_is_no_file_is_an_error) {

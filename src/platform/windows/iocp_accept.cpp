@@ -70,9 +70,14 @@ void IocpReactor::give_back(AcceptSlot& slot) noexcept {
   free_slots_ = &slot;
 }
 
-// The kernel has nothing of it any more.
+// What the kernel still writes to is leaked: the slot and its event. But the wait ends in any case, since its callback
+// uses the reactor and the port.
 void IocpReactor::destroy_slot(AcceptSlot& slot) noexcept {
   if (slot.wait != nullptr) ::UnregisterWaitEx(slot.wait, INVALID_HANDLE_VALUE);  // a callback that runs is waited for
+  if (slot.pending) {
+    --slot.listener->slots_out;  // the kernel has nothing of the listener's
+    return;
+  }
   if (slot.event != nullptr) ::CloseHandle(slot.event);
   if (slot.peer != INVALID_SOCKET) ::closesocket(slot.peer);
   destroy(&slot);

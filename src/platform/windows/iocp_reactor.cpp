@@ -49,7 +49,6 @@ Error IocpReactor::open() noexcept {
 
 IocpReactor::~IocpReactor() {
   assert(!polling_);
-  bool leak = false;
   if (port_ != nullptr) {
     for (const Slab* slab = slabs_; slab != nullptr; slab = slab->next) {
       for (const IocpSocket& socket : slab->sockets) {
@@ -60,11 +59,7 @@ IocpReactor::~IocpReactor() {
   }
   while (made_slots_ != nullptr) {
     AcceptSlot* next = made_slots_->next_made;
-    if (made_slots_->pending) {
-      leak = true;  // and the port with it, which its wait posts to
-    } else {
-      destroy_slot(*made_slots_);
-    }
+    destroy_slot(*made_slots_);
     made_slots_ = next;
   }
   while (slabs_ != nullptr) {
@@ -76,7 +71,7 @@ IocpReactor::~IocpReactor() {
     if (idle) destroy(slabs_);
     slabs_ = next;
   }
-  if (port_ != nullptr && !leak) ::CloseHandle(port_);
+  if (port_ != nullptr) ::CloseHandle(port_);  // nobody posts any more: the slots' waits are over
 }
 
 // The kernel gives back what closed handles left with it, which takes microseconds; nothing is reported.
