@@ -355,7 +355,10 @@ TEST_F(IocpOnly, P1_an_accept_that_outlives_the_reactor_is_left_to_the_kernel) {
   TestAccept accept;
   AcceptSlot& slot = accept_that_stays(accept);
   const HANDLE event = slot.event;
+  const TimePoint before = Clock::now();
   harness_.destroy_reactor();
+  // The whole patience, which is more than one wait: the clock is exact downwards, whatever the machine's load.
+  EXPECT_GE(Clock::now() - before, std::chrono::milliseconds(1000));
   ASSERT_TRUE(is_handle(event)) << "freed, and the kernel has it";
   slot.io.Internal = 0;
   ::SetEvent(event);
@@ -363,6 +366,46 @@ TEST_F(IocpOnly, P1_an_accept_that_outlives_the_reactor_is_left_to_the_kernel) {
   EXPECT_EQ(::WaitForSingleObject(event, 0), WAIT_OBJECT_0) << "somebody took the signal";
   EXPECT_FALSE(accept.done());
   free_leaked(slot);
+}
+
+// The thread that waits could not post: the event alone tells that the accept is back.
+TEST_F(IocpOnly, P16_the_farewell_finds_an_accept_whose_packet_is_lost) {
+  TestAccept accept;
+  AcceptSlot& slot = accept_that_stays(accept);
+  const HANDLE event = slot.event;
+  slot.io.Internal = 0;
+  slot.signalled = true;
+  harness_.destroy_reactor();
+  EXPECT_FALSE(is_handle(event)) << "leaked";
+}
+
+// The packet of an accept that was found without it, and the slot is out again: it says nothing about that one.
+TEST_F(IocpOnly, P1_the_farewell_does_not_believe_a_stale_accept_packet) {
+  TestAccept accept;
+  AcceptSlot& slot = accept_that_stays(accept);
+  const HANDLE event = slot.event;
+  ::SetEvent(event);
+  ASSERT_TRUE(wait_for(slot.signalled, std::chrono::seconds(20)));
+  slot.signalled = false;  // as look_for_lost_packets() does
+  harness_.destroy_reactor();
+  ASSERT_TRUE(is_handle(event)) << "freed, and the kernel has it";
+  EXPECT_TRUE(slot.pending);
+  free_leaked(slot);
+}
+
+// An event is no proof either, while the kernel says that it has the accept.
+TEST_F(IocpOnly, P1_a_stray_event_ends_no_accept) {
+  TestAccept accept;
+  AcceptSlot& slot = accept_that_stays(accept);
+  ::SetEvent(slot.event);
+  ASSERT_TRUE(wait_for(slot.signalled, std::chrono::seconds(20)));
+  ASSERT_TRUE(until([&] { return !slot.signalled; }));
+  settle_all();
+  EXPECT_TRUE(slot.pending && accept.in_flight);
+  slot.io.Internal = 0xC0000120;  // STATUS_CANCELLED
+  ::SetEvent(slot.event);
+  EXPECT_TRUE(until([&] { return accept.done(); }));
+  EXPECT_FALSE(slot.pending);
 }
 
 TEST_F(IocpOnly, send_file_from_something_that_is_no_file_is_an_error) {

@@ -133,11 +133,20 @@ void IocpReactor::post_accept(AcceptSlot& slot) noexcept {
   end_accept(slot, result_from_os(error));
 }
 
-void IocpReactor::on_accept_packet(AcceptSlot& slot) noexcept {
-  if (!slot.signalled.exchange(false, std::memory_order_acq_rel) || !slot.pending) return;  // found before its packet
+// Whether the kernel is done with it, told once. Packets do not say: one may be lost, and one may be late, when the
+// slot was found without it and the kernel has it again. Nor does the event alone: were it that of a call that failed
+// at once, the kernel would have the slot's next one.
+bool IocpReactor::take_back(AcceptSlot& slot) noexcept {
+  if (!slot.signalled.exchange(false, std::memory_order_acq_rel) || !slot.pending) return false;
+  if (!HasOverlappedIoCompleted(&slot.io)) return false;
   slot.pending = false;
+  --slot.listener->slots_out;
+  return true;
+}
+
+void IocpReactor::on_accept_packet(AcceptSlot& slot) noexcept {
+  if (!take_back(slot)) return;
   IocpSocket& listener = *slot.listener;
-  --listener.slots_out;
   const bool closing = listener.state != IocpSocket::State::open;
   std::int32_t error = outcome(listener.handle, slot.io);
   if (error == 0) {

@@ -85,18 +85,17 @@ void IocpReactor::say_farewell() noexcept {
     return false;
   };
   const TimePoint until = Clock::now() + std::chrono::milliseconds(kFarewellMs);
-  while (busy() && Clock::now() < until) {
+  for (;;) {
+    // Not by their packets: one may be lost, and one may be of an accept that was found before its packet came.
+    for (AcceptSlot* slot = made_slots_; slot != nullptr; slot = slot->next_made) take_back(*slot);
+    if (!busy() || Clock::now() >= until) return;
     ULONG count = 0;
+    // One wait is shorter than the whole patience, so that a lost packet costs no more than elsewhere.
     if (::GetQueuedCompletionStatusEx(port_, entries_.get(), max_entries_, &count, timeout_ms(until), FALSE) == 0)
-      break;
+      continue;
     for (ULONG i = 0; i < count; ++i) {
       const OVERLAPPED_ENTRY& packet = entries_[i];
-      if (packet.lpCompletionKey == kWakeKey) continue;
-      if (packet.lpCompletionKey == kAcceptKey) {
-        AcceptSlot& slot = *reinterpret_cast<AcceptSlot*>(packet.lpOverlapped);
-        if (std::exchange(slot.pending, false)) --slot.listener->slots_out;
-        continue;
-      }
+      if (packet.lpCompletionKey == kWakeKey || packet.lpCompletionKey == kAcceptKey) continue;
       IocpSocket& socket = *reinterpret_cast<IocpSocket*>(packet.lpCompletionKey);
       if (packet.lpOverlapped == &socket.recv_io) {
         socket.recv_pending = false;

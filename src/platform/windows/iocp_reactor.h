@@ -152,7 +152,8 @@ class IocpReactor final : public Reactor {
   // The longest single wait. PostQueuedCompletionStatus can fail (the non-paged pool is short), and then a wake or an
   // accepted client is found by looking: asio's figure.
   static constexpr DWORD kLongestWaitMs = 500;
-  // The destructor's patience with the kernel; what it still has then is leaked rather than freed under it.
+  // The destructor's patience with the kernel; what it still has then is leaked rather than freed under it. Two of the
+  // longest waits: an accept whose packet is lost in the first is found after it.
   static constexpr DWORD kFarewellMs = 1000;
   static constexpr std::size_t kSlabSockets = 64;
   enum Key : ULONG_PTR { kWakeKey = 1, kAcceptKey = 2 };  // no IocpSocket has these addresses
@@ -216,6 +217,7 @@ class IocpReactor final : public Reactor {
   [[nodiscard]] AcceptSlot* take_slot(IocpSocket& listener) noexcept;
   void give_back(AcceptSlot& slot) noexcept;
   void post_accept(AcceptSlot& slot) noexcept;
+  static bool take_back(AcceptSlot& slot) noexcept;
   void on_accept_packet(AcceptSlot& slot) noexcept;
   void end_accept(AcceptSlot& slot, Result result) noexcept;
   static void CALLBACK on_event(void* slot, BOOLEAN timed_out);
