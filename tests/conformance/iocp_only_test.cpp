@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "conformance/native_harness.h"
 #include "platform/memory.h"
@@ -306,16 +308,21 @@ TEST_F(IocpOnly, P1_close_with_a_send_in_the_kernel_waits_for_it) {
     send_file.file = file.native();
     send_file.count = kMaxSendFileBytes;
     send_file.then = [&] {
-      if (send_file.code() == Errc::ok && send_file.results.size() < 16) reactor().send_file(*c.socket, send_file);
+      if (send_file.code() == Errc::ok && send_file.results.size() < 100) reactor().send_file(*c.socket, send_file);
     };
     if (is_file) {
       reactor().send_file(*c.socket, send_file);
     } else {
       reactor().send(*c.socket, send);
     }
-    ASSERT_TRUE(until([&] { return inside(c).send_pending; }));
-    settle_all();
-    ASSERT_TRUE(inside(c).send_pending);
+    // The kernel takes some megabytes, a piece in each poll: until nothing moves.
+    std::uint64_t moved = 0;
+    ASSERT_TRUE(until([&] {
+      const std::uint64_t before = moved;
+      settle_all();
+      moved = send.progress + send_file.progress + send_file.results.size() * kMaxSendFileBytes;
+      return moved == before && inside(c).send_pending;
+    }));
     TestOp closed;
     reactor().close(*c.socket, closed);
     EXPECT_TRUE(is_file ? send_file.in_flight : send.in_flight);
@@ -441,6 +448,74 @@ TEST_F(IocpOnly, P24_a_send_that_waits_hands_over_little_at_a_time) {
   c.client->resume_reading();
   ASSERT_TRUE(until([&] { return send.done() && c.client->received().size() == text.size(); }));
   EXPECT_TRUE(c.client->received() == text);
+  close(*c.socket);
+}
+
+// The sizes of the pieces that went to TransmitFile, which takes them at once, or as it does it.
+struct Transmits {
+  static inline std::vector<DWORD> sizes;
+  static inline LPFN_TRANSMITFILE real = nullptr;
+  static inline bool at_once = true;
+  static BOOL PASCAL transmit(SOCKET socket, HANDLE file, DWORD count, DWORD per_send, OVERLAPPED* io,
+                              TRANSMIT_FILE_BUFFERS* around, DWORD flags) {
+    sizes.push_back(count);
+    if (!at_once) return real(socket, file, count, per_send, io, around, flags);
+    io->InternalHigh = count;
+    return TRUE;
+  }
+};
+
+// A piece's progress shows only when all of it is acknowledged, so a slow reader's must be small, or its download is
+// cut by the write time-out. Large ones are for those who have been fast for longer than their window is large.
+TEST_F(IocpOnly, a_file_goes_out_in_small_pieces_until_its_reader_is_known_to_be_fast) {
+  constexpr DWORD kSmall = 64 * 1024;
+  constexpr DWORD kLarge = 256 * 1024;
+  Transmits::sizes.clear();
+  Transmits::at_once = true;
+  Transmits::real = winsock_for_tests().transmit_file;
+  winsock_for_tests().transmit_file = &Transmits::transmit;
+  Connection c = connect();
+  ASSERT_TRUE(inside(c).skips);
+  const pyre::test::TemporaryFile file(pattern(kMaxSendFileBytes));
+  const auto send_some = [&](TestSendFile& send, std::uint32_t count) {
+    send.file = file.native();
+    send.count = count;
+    reactor().send_file(*c.socket, send);
+  };
+  const auto send = [&](std::uint32_t count) {
+    TestSendFile sending;
+    send_some(sending, count);
+    ASSERT_TRUE(until([&] { return sending.done(); }));
+    EXPECT_EQ(sending.code(), Errc::ok);
+  };
+  const auto sizes = [] { return std::exchange(Transmits::sizes, {}); };
+  for (int i = 0; i < 10; ++i) send(1000);  // these prove nothing
+  sizes();
+  send(2 * kLarge);
+  EXPECT_EQ(sizes(), (std::vector<DWORD>{kSmall, kSmall, kSmall, kSmall, kLarge}));
+  send(kLarge);
+  EXPECT_EQ(sizes(), (std::vector<DWORD>{kLarge})) << "the next file of a fast connection";
+
+  // One piece that takes long, and all is to be proved again.
+  Transmits::at_once = false;
+  c.client->stop_reading();
+  TestSendFile waits;
+  waits.then = [&] {
+    if (waits.results.size() < 1000) send_some(waits, kSmall);  // one piece each, until one has to wait
+  };
+  send_some(waits, kSmall);
+  ASSERT_TRUE(until([&] { return inside(c).send_pending; }));
+  waits.then = nullptr;
+  waits.results.clear();
+  inside(c).transmit_began -= std::chrono::seconds(2);
+  c.client->resume_reading();
+  ASSERT_TRUE(until([&] { return waits.done(); }));
+  sizes();
+  Transmits::at_once = true;
+  send(kLarge + kSmall);
+  EXPECT_EQ(sizes(), (std::vector<DWORD>{kSmall, kSmall, kSmall, kSmall, kSmall}));
+  send(kLarge);
+  EXPECT_EQ(sizes(), (std::vector<DWORD>{kLarge}));
   close(*c.socket);
 }
 

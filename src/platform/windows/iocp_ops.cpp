@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cstdint>
 
+#include "platform/clock.h"
 #include "platform/error.h"
 #include "platform/windows/iocp_reactor.h"
 
@@ -204,7 +205,11 @@ void IocpReactor::on_send_packet(IocpSocket& socket, DWORD bytes) noexcept {
     failure = {Errc::eof, 0, 0};  // TransmitFile: the file was cut while it was being sent
   } else {
     progress += bytes;
-    if (!socket.send_is_file) skip_taken(static_cast<SendOp&>(op), bytes);
+    if (socket.send_is_file) {
+      note_transmit(socket, bytes, now() - socket.transmit_began);
+    } else {
+      skip_taken(static_cast<SendOp&>(op), bytes);
+    }
     if (socket.send_turn != turn_) try_send(socket);
     return;
   }
@@ -294,7 +299,9 @@ IocpReactor::Handed IocpReactor::send_overlapped(IocpSocket& socket, WSABUF* buf
 IocpReactor::Sent IocpReactor::send_range(IocpSocket& socket, SendFileOp& op, Result& failure) noexcept {
   const std::uint64_t total = op.head.size() + op.count;
   std::uint64_t left = kMaxSendBytesPerTurn;
+  socket.transmit_began = now();
   while (op.progress < total && left > 0) {
+    const std::uint64_t most = socket.fast_transmits == kFastTransmits ? kMaxTransmitBytes : kMaxOverlappedBytes;
     // TransmitFile takes a count of 0 for "the whole file", and a range beyond the end for an error or for less, so the
     // size is looked up for each piece: one system call beside one that reads the file.
     LARGE_INTEGER size{};
@@ -305,7 +312,7 @@ IocpReactor::Sent IocpReactor::send_range(IocpSocket& socket, SendFileOp& op, Re
     const std::uint64_t done_of_file = op.progress - std::min<std::uint64_t>(op.progress, op.head.size());
     const std::uint64_t from = op.offset + done_of_file;
     const std::uint64_t end = std::min<std::uint64_t>(op.offset + op.count, static_cast<std::uint64_t>(size.QuadPart));
-    const std::uint64_t in_file = end > from ? std::min(end - from, kMaxTransmitBytes) : 0;
+    const std::uint64_t in_file = end > from ? std::min(end - from, most) : 0;
     Handed handed;
     if (in_file > 0) {
       handed = transmit(socket, op, in_file);
@@ -327,8 +334,18 @@ IocpReactor::Sent IocpReactor::send_range(IocpSocket& socket, SendFileOp& op, Re
     }
     op.progress += handed.taken;
     left -= std::min(left, handed.taken);
+    note_transmit(socket, handed.taken, {});
   }
   return op.progress == total ? Sent::all : Sent::turn_over;
+}
+
+// How large the next piece may be. A small one that was soon done says nothing about a large one.
+void IocpReactor::note_transmit(IocpSocket& socket, std::uint64_t bytes, Clock::duration took) noexcept {
+  if (took >= kFastTransmitTime) {
+    socket.fast_transmits = 0;
+  } else if (bytes >= kMaxOverlappedBytes && socket.fast_transmits < kFastTransmits) {
+    ++socket.fast_transmits;
+  }
 }
 
 IocpReactor::Handed IocpReactor::transmit(IocpSocket& socket, const SendFileOp& op, std::uint64_t in_file) noexcept {

@@ -20,6 +20,7 @@
 // Keep this order.
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 
@@ -62,8 +63,9 @@ struct IocpSocket final : Socket, IocpLink {
   bool recv_pending : 1 = false;  // the kernel has recv_io
   bool send_pending : 1 = false;  // the kernel has send_io, and the bytes behind it
   bool send_is_file : 1 = false;
-  bool finished : 1 = false;   // finish_sending() was called
-  std::uint16_t attempts = 0;  // reads in the poll `turn`
+  bool finished : 1 = false;        // finish_sending() was called
+  std::uint8_t fast_transmits = 0;  // whole file pieces in a row that were acknowledged soon, at most kFastTransmits
+  std::uint16_t attempts = 0;       // reads in the poll `turn`
   std::uint32_t turn = 0;
   std::uint32_t send_turn = 0;  // the poll in which the send had its turn: one in each
   std::int32_t failed = 0;      // what ended the connection: the kernel tells it once, we tell it every time
@@ -74,6 +76,7 @@ struct IocpSocket final : Socket, IocpLink {
   AcceptSlot* slots = nullptr;  // a listener's, all of them
   Op* closed = nullptr;
   IocpSocket* next_free = nullptr;  // freelist or graveyard
+  TimePoint transmit_began{};       // when the kernel got the file piece that it has
   OVERLAPPED recv_io{};
   OVERLAPPED send_io{};
 
@@ -139,10 +142,15 @@ class IocpReactor final : public Reactor {
   // One turn of one send: a fast reader must not hold the loop through a huge op, nor one call lock much memory.
   static constexpr std::uint64_t kMaxSendBytesPerTurn = 1024 * 1024;
   // What one overlapped send or TransmitFile carries. Its pages are locked until it is done, and its progress shows
-  // only then: at 64 KiB a reader of 1.1 KiB/s still makes progress within the write time-out of 60 s. TransmitFile
-  // waits for the acknowledgement of what it sent, so it gets more: one such piece per round trip is its top speed.
+  // only then: at 64 KiB a reader of 1.1 KiB/s still makes progress within the write time-out of 60 s.
   static constexpr std::uint64_t kMaxOverlappedBytes = 64 * 1024;
+  // TransmitFile waits for the acknowledgement of what it sent, so one piece per round trip is its top speed, and who
+  // reads fast gets more. Who does not would have to read 4.4 KiB/s, or 26 with a time-out of 10 s, not to be cut.
   static constexpr std::uint64_t kMaxTransmitBytes = 256 * 1024;
+  // Fast: so many pieces of 64 KiB in a row took less than a second each, in this file or those before it. One would
+  // prove nothing: it may fit the window of a client that reads nothing, 64 KiB at first with most systems.
+  static constexpr std::uint8_t kFastTransmits = 4;
+  static constexpr std::chrono::seconds kFastTransmitTime{1};
   // Packets taken by one GetQueuedCompletionStatusEx; more would only make the others wait longer.
   static constexpr std::uint32_t kMaxEntries = 128;
   // Callbacks of finished ops in one poll, as a multiple of the packets: a send and a close may come with each.
@@ -211,6 +219,7 @@ class IocpReactor final : public Reactor {
   };
   [[nodiscard]] static Handed send_overlapped(IocpSocket& socket, WSABUF* buffers, DWORD count) noexcept;
   [[nodiscard]] static Handed transmit(IocpSocket& socket, const SendFileOp& op, std::uint64_t in_file) noexcept;
+  static void note_transmit(IocpSocket& socket, std::uint64_t bytes, Clock::duration took) noexcept;
   [[nodiscard]] static std::int32_t outcome(SOCKET socket, OVERLAPPED& io) noexcept;
 
   // iocp_accept.cpp
