@@ -32,6 +32,7 @@ PYTHON = sys.executable
 CORES = os.cpu_count() or 2
 SLOTS = int(os.environ.get("PYRE_TEST_SLOTS", "2"))
 STEP_LIMIT_S = 45 * 60  # only against hanging; the longest step takes a few minutes
+MOST_AGAIN = 5  # more failures than this are no accident
 FUZZ_S = int(os.environ.get("PYRE_FUZZ_S", "60"))
 TAIL_LINES = 60  # of a failed step's log, on the terminal
 
@@ -51,13 +52,15 @@ class Count:
 
 @dataclass
 class Step:
-    """One command. ``junit``: it writes RESULTS/<name>.xml. ``reports``: where sanitizers leave theirs."""
+    """One command. ``junit``: it writes RESULTS/<name>.xml. ``reports``: where sanitizers leave theirs. ``again``: a
+    command that runs those of its tests again that failed, and writes RESULTS/<name>-again.xml."""
 
     name: str
     command: list[str]
     env: dict[str, str] = field(default_factory=dict)
     junit: bool = False
     reports: Path | None = None
+    again: list[str] | None = None
 
 
 @dataclass
@@ -155,8 +158,15 @@ def windows_steps(extra: list[str]) -> list[Step]:
 
 def windows_step(name: str, version: str, arguments: list[str]) -> Step:
     # Relative to the source tree, which has another name in there.
-    options = ["-p", "no:cacheprovider", f"--junitxml={(RESULTS / name).relative_to(ROOT)}.xml"]
-    return Step(name, ["scripts/windows-python", version, "-m", "pytest", *options, *arguments], junit=True)
+    results = (RESULTS / name).relative_to(ROOT)
+    shutil.rmtree(ROOT / f"{results}-cache", ignore_errors=True)
+    command = ["scripts/windows-python", version, "-m", "pytest", "-o", f"cache_dir={results}-cache", *arguments]
+    step = Step(name, [*command, f"--junitxml={results}.xml"], junit=True)
+    # All processes of a Wine prefix wait for its one server, which has one thread. With other jobs beside, a time-out
+    # that guards against hanging can end a test that only waits for its turn, so a few failures get a second chance,
+    # and the run says so. A real one fails twice.
+    step.again = [*command, "--last-failed", f"--junitxml={results}-again.xml"]
+    return step
 
 
 def lint_steps(extra: list[str]) -> list[Step]:
@@ -418,12 +428,27 @@ class Run:
             count = count_junit(junit) if step.junit else Count(passed=int(status == 0), failed=int(status != 0))
             if step.junit and ((status != 0 and count.failed == 0) or count.passed + count.failed == 0):
                 count.failed += 1  # it crashed, or ran nothing
+            if step.again and 0 < count.failed <= MOST_AGAIN and junit.exists():
+                count = self.try_again(step, count, log)
             if step.reports:
                 found = sanitizer_reports(step.reports)
                 count.failed += len(found)
                 with log.open("a") as output:
                     output.writelines(f"\n{report[:6000]}\n" for report in found)
             self.finish(step.name, time.monotonic() - begin, count, log)
+
+    def try_again(self, step: Step, first: Count, log: Path) -> Count:
+        """What counts when the tests that failed have run once more."""
+        assert step.again is not None
+        junit = RESULTS / f"{step.name}-again.xml"
+        junit.unlink(missing_ok=True)
+        status = self.execute(step.name, step.again, step.env, log)
+        second = count_junit(junit)
+        if second.passed + second.failed != first.failed or (status != 0 and second.failed == 0):
+            return first
+        with self.lock:
+            print(f"again   {step.name:20} {first.failed} failed at first, {second.passed} of them passed then")
+        return Count(first.passed + second.passed, second.failed, first.skipped)
 
     def job(self, job: Job, pool: ThreadPoolExecutor) -> None:
         (RESULTS / f"build-{job.name}.log").unlink(missing_ok=True)
