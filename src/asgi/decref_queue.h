@@ -2,6 +2,7 @@
 // died). They are dropped in the next section that holds it. One per thread that runs a loop.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "asgi/python_api.h"
@@ -10,11 +11,16 @@ namespace pyre::asgi {
 
 class DecrefQueue {
  public:
-  // Never destroyed: at a thread's end the GIL may not be held.
+  // Not destroyed by itself: at a thread's end the GIL may not be held.
   [[nodiscard]] static DecrefQueue& of_this_thread() noexcept {
-    thread_local auto* queue = new DecrefQueue;  // NOLINT(bugprone-unhandled-exception-at-new): nothing works without
+    DecrefQueue*& queue = slot();
+    // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): nothing works without
+    if (queue == nullptr) [[unlikely]]
+      queue = new DecrefQueue;
     return *queue;
   }
+  // At the end of a thread that has handed everything over.
+  static void end_of_this_thread() noexcept { delete std::exchange(slot(), nullptr); }
   void push(PyObject* object) noexcept { objects_.push_back(object); }
   [[nodiscard]] bool empty() const noexcept { return objects_.empty(); }
   // On a thread that never has the GIL: gives each to `take`, which sends it where it can be dropped.
@@ -35,6 +41,11 @@ class DecrefQueue {
   }
 
  private:
+  static DecrefQueue*& slot() noexcept {
+    constinit thread_local DecrefQueue* queue = nullptr;
+    return queue;
+  }
+
   static constexpr std::size_t kKeepCapacity = 4096;
   std::vector<PyObject*> objects_;
 };

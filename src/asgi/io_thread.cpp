@@ -54,6 +54,7 @@ void IoThread::run() noexcept {
     loop_->run_once(stopping_ ? closing_limit(closing) : platform::TimePoint::max());
     end_tick();
   }
+  DecrefQueue::end_of_this_thread();
 }
 
 void IoThread::end_tick() noexcept {
