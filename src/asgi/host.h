@@ -26,7 +26,7 @@ struct HostStats {
 struct IoStats {
   http::ServerStats server;
   platform::ReactorStats reactor;
-  std::uint64_t refused_surplus = 0;  // 503 by an I/O thread, since too many requests are with the app already
+  std::uint64_t refused_surplus = 0;  // 503 by an I/O thread: too many wait for the app to look at them
 };
 
 class Host : public DispatcherHost {

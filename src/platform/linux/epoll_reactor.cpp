@@ -384,7 +384,7 @@ bool EpollReactor::take_attempt(EpollSocket& socket) noexcept {
 std::size_t EpollReactor::run_work() noexcept {
   std::size_t callbacks = 0;
   std::size_t left = std::size_t{options_.events_per_poll} * kCompletionsPerEvent;
-  EpollLink later;  // sockets that had their share of this poll
+  WorkLink later;  // sockets that had their share of this poll
   later.make_empty();
   while (!work_.empty() && left > 0) {
     EpollSocket& socket = *static_cast<EpollSocket*>(work_.next);
@@ -408,7 +408,7 @@ std::size_t EpollReactor::run_work() noexcept {
     if (has_work(socket)) queue_work(socket);  // at the end: sockets take turns
   }
   while (!later.empty()) {
-    EpollLink& link = *later.next;
+    WorkLink& link = *later.next;
     link.unlink();
     work_.push_back(link);
   }

@@ -19,31 +19,11 @@
 #include <memory>
 
 #include "platform/reactor.h"
+#include "platform/work_link.h"
 
 namespace pyre::platform {
 
-// Doubly linked, so that close() can unlink in O(1) while a list is being walked.
-struct EpollLink {
-  EpollLink* previous = nullptr;
-  EpollLink* next = nullptr;
-  [[nodiscard]] bool linked() const noexcept { return next != nullptr; }
-  void unlink() noexcept {
-    previous->next = next;
-    next->previous = previous;
-    previous = next = nullptr;
-  }
-  // For list heads only.
-  void make_empty() noexcept { previous = next = this; }
-  [[nodiscard]] bool empty() const noexcept { return next == this; }
-  void push_back(EpollLink& link) noexcept {
-    link.previous = previous;
-    link.next = this;
-    previous->next = &link;
-    previous = &link;
-  }
-};
-
-struct EpollSocket final : Socket, EpollLink {
+struct EpollSocket final : Socket, WorkLink {
   enum class State : std::uint8_t { unused, open, closing, buried };
 
   int fd = -1;
@@ -165,7 +145,7 @@ class EpollReactor final : public Reactor {
   TimePoint armed_ = TimePoint::max();
   Op* ready_first_ = nullptr;
   Op* ready_last_ = nullptr;
-  EpollLink work_;
+  WorkLink work_;
   EpollSocket* free_ = nullptr;
   EpollSocket* graveyard_ = nullptr;
   Slab* slabs_ = nullptr;

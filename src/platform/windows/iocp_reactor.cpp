@@ -400,7 +400,7 @@ bool IocpReactor::take_attempt(IocpSocket& socket) noexcept {
 std::size_t IocpReactor::run_work() noexcept {
   std::size_t callbacks = 0;
   std::size_t left = std::size_t{max_entries_} * kCompletionsPerEvent;
-  IocpLink later;  // sockets that had their share of this poll
+  WorkLink later;  // sockets that had their share of this poll
   later.make_empty();
   while (!work_.empty() && left > 0) {
     IocpSocket& socket = *static_cast<IocpSocket*>(work_.next);
@@ -418,7 +418,7 @@ std::size_t IocpReactor::run_work() noexcept {
     if (has_work(socket)) queue_work(socket);  // at the end: sockets take turns
   }
   while (!later.empty()) {
-    IocpLink& link = *later.next;
+    WorkLink& link = *later.next;
     link.unlink();
     work_.push_back(link);
   }

@@ -25,34 +25,14 @@
 #include <memory>
 
 #include "platform/reactor.h"
+#include "platform/work_link.h"
 
 namespace pyre::platform {
-
-// Doubly linked, so that close() can unlink in O(1) while a list is being walked.
-struct IocpLink {
-  IocpLink* previous = nullptr;
-  IocpLink* next = nullptr;
-  [[nodiscard]] bool linked() const noexcept { return next != nullptr; }
-  void unlink() noexcept {
-    previous->next = next;
-    next->previous = previous;
-    previous = next = nullptr;
-  }
-  // For list heads only.
-  void make_empty() noexcept { previous = next = this; }
-  [[nodiscard]] bool empty() const noexcept { return next == this; }
-  void push_back(IocpLink& link) noexcept {
-    link.previous = previous;
-    link.next = this;
-    previous->next = &link;
-    previous = &link;
-  }
-};
 
 class IocpReactor;
 struct AcceptSlot;
 
-struct IocpSocket final : Socket, IocpLink {
+struct IocpSocket final : Socket, WorkLink {
   enum class State : std::uint8_t { unused, open, closing, buried };
 
   SOCKET handle = INVALID_SOCKET;
@@ -242,7 +222,7 @@ class IocpReactor final : public Reactor {
   TimePoint armed_ = TimePoint::max();
   Op* ready_first_ = nullptr;
   Op* ready_last_ = nullptr;
-  IocpLink work_;
+  WorkLink work_;
   IocpSocket* free_ = nullptr;
   IocpSocket* graveyard_ = nullptr;
   Slab* slabs_ = nullptr;
