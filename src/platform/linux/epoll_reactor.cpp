@@ -10,10 +10,7 @@
 #include <cassert>
 #include <cerrno>
 #include <climits>
-#include <cstdio>
-#include <cstdlib>
 #include <new>
-#include <string_view>
 
 #include "platform/clock.h"
 #include "platform/error.h"
@@ -61,10 +58,6 @@ Expected<std::unique_ptr<Reactor>> EpollReactor::make(BufferSource& buffers, con
 EpollReactor::EpollReactor(BufferSource& buffers, const ReactorOptions& options) noexcept
     : buffers_(buffers), options_(options) {
   work_.make_empty();
-#ifndef NDEBUG
-  const char* const setting = std::getenv("PYRE_DEBUG_SLOW_CALLBACKS");
-  log_slow_callbacks_ = setting == nullptr || std::string_view(setting) != "0";
-#endif
 }
 
 Error EpollReactor::open() noexcept {
@@ -233,27 +226,7 @@ void EpollReactor::finish(Op& op, Result result) noexcept {
   ready_last_ = &op;
 }
 
-void EpollReactor::report(Op& op, Result result) noexcept {
-  ++stats_.completions;
-  op.in_flight = false;
-#ifndef NDEBUG
-  const Op::Done done = op.done;
-  const TimePoint before = Clock::now();
-  done(op, result);
-  const TimePoint after = Clock::now();
-  if (after - before > std::chrono::milliseconds(1)) {
-    ++stats_.slow_callbacks;
-    if (log_slow_callbacks_ && after - last_slow_report_ >= std::chrono::seconds(1)) {
-      last_slow_report_ = after;
-      const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(after - before).count();
-      std::fprintf(stderr, "pyre: a reactor callback (%p) took %lld us\n", reinterpret_cast<void*>(done),
-                   static_cast<long long>(spent));
-    }
-  }
-#else
-  op.done(op, result);
-#endif
-}
+void EpollReactor::report(Op& op, Result result) noexcept { watch_.run(op, result, stats_); }
 
 std::size_t EpollReactor::report_ready() noexcept {
   std::size_t callbacks = 0;

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "platform/callback_watch.h"
 #include "platform/reactor.h"
 #include "platform/work_link.h"
 
@@ -151,10 +152,7 @@ class EpollReactor final : public Reactor {
   Slab* slabs_ = nullptr;
   std::unique_ptr<epoll_event[]> events_;
   ReactorStats stats_;
-#ifndef NDEBUG
-  TimePoint last_slow_report_{};
-  bool log_slow_callbacks_ = false;
-#endif
+  CallbackWatch watch_;
   alignas(64) std::atomic<bool> woken_{false};  // a line of its own: other threads write it
   std::atomic<bool> abandoned_{false};
 };

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstdio>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -31,9 +29,6 @@ Expected<std::unique_ptr<Reactor>> IocpReactor::make(BufferSource& buffers, cons
 IocpReactor::IocpReactor(BufferSource& buffers, const ReactorOptions& options) noexcept
     : buffers_(buffers), options_(options) {
   work_.make_empty();
-#ifndef NDEBUG
-  log_slow_callbacks_ = std::getenv("PYRE_DEBUG_SLOW_CALLBACKS") != nullptr;
-#endif
 }
 
 Error IocpReactor::open() noexcept {
@@ -234,27 +229,7 @@ void IocpReactor::finish(Op& op, Result result) noexcept {
   ready_last_ = &op;
 }
 
-void IocpReactor::report(Op& op, Result result) noexcept {
-  ++stats_.completions;
-  op.in_flight = false;
-#ifndef NDEBUG
-  const Op::Done done = op.done;
-  const TimePoint before = Clock::now();
-  done(op, result);
-  const TimePoint after = Clock::now();
-  if (after - before > std::chrono::milliseconds(1)) {
-    ++stats_.slow_callbacks;
-    if (log_slow_callbacks_ && after - last_slow_report_ >= std::chrono::seconds(1)) {
-      last_slow_report_ = after;
-      const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(after - before).count();
-      std::fprintf(stderr, "pyre: a reactor callback (%p) took %ld us\n", reinterpret_cast<void*>(done),
-                   static_cast<long>(spent));
-    }
-  }
-#else
-  op.done(op, result);
-#endif
-}
+void IocpReactor::report(Op& op, Result result) noexcept { watch_.run(op, result, stats_); }
 
 std::size_t IocpReactor::report_ready() noexcept {
   std::size_t callbacks = 0;

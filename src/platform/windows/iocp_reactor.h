@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "platform/callback_watch.h"
 #include "platform/reactor.h"
 #include "platform/work_link.h"
 
@@ -230,10 +231,7 @@ class IocpReactor final : public Reactor {
   AcceptSlot* made_slots_ = nullptr;
   std::unique_ptr<OVERLAPPED_ENTRY[]> entries_;
   ReactorStats stats_;
-#ifndef NDEBUG
-  TimePoint last_slow_report_{};
-  bool log_slow_callbacks_ = false;
-#endif
+  CallbackWatch watch_;
   alignas(64) std::atomic<bool> woken_{false};  // a line of its own: other threads write it
   std::atomic<bool> post_failed_{false};        // a packet could not be posted: look for what it would have told
 };
