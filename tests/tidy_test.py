@@ -174,6 +174,12 @@ def test_no_tabs_or_trailing_blanks() -> None:
     none_of(matches(OURS, re.compile(r"\t|[ \t]+$")))
 
 
+def test_no_wait_that_old_systems_lack() -> None:
+    """condition_variable::wait is a GLIBCXX_3.4.30 symbol: a wheel with it runs on no RHEL 9. See platform/wait.h."""
+    waits = re.compile(r"\b\w+(?:->|\.)wait\(\w*lock\w*[,)]")
+    none_of(matches(SOURCES, waits))
+
+
 def test_nothing_is_left_to_do_in_the_code() -> None:
     # Put together here, so that this file does not find itself.
     words = "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"])

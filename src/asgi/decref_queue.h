@@ -14,9 +14,8 @@ class DecrefQueue {
   // Not destroyed by itself: at a thread's end the GIL may not be held.
   [[nodiscard]] static DecrefQueue& of_this_thread() noexcept {
     DecrefQueue*& queue = slot();
-    // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): nothing works without
     if (queue == nullptr) [[unlikely]]
-      queue = new DecrefQueue;
+      queue = new DecrefQueue;  // NOLINT(bugprone-unhandled-exception-at-new): nothing works without
     return *queue;
   }
   // At the end of a thread that has handed everything over.

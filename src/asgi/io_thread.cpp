@@ -9,6 +9,7 @@
 #include "net/file_pool.h"
 #include "platform/clock.h"
 #include "platform/signals.h"
+#include "platform/wait.h"
 
 namespace pyre::asgi {
 
@@ -95,7 +96,7 @@ void IoThread::call(Function function) noexcept {
   loop_->mailbox().post(letter);
   {
     std::unique_lock lock(mutex_);
-    called_.wait(lock, [&letter] { return letter.done; });
+    platform::wait_until_ready(called_, lock, [&letter] { return letter.done; });
   }
   PyEval_RestoreThread(state);
 }
