@@ -185,7 +185,9 @@ def fresh_reports(name: str) -> Path:
     return folder
 
 
-def sanitizer_steps(preset: str, runtimes: list[str], variable: str, options: str, extra: list[str]) -> list[Step]:
+def sanitizer_steps(
+    preset: str, runtimes: list[str], variable: str, options: str, loops: str, extra: list[str]
+) -> list[Step]:
     """The C++ tests, which a report ends (the preset's options), and the Python tests, whose reports are collected."""
     name = f"{preset}-python"
     reports = fresh_reports(name)
@@ -195,6 +197,7 @@ def sanitizer_steps(preset: str, runtimes: list[str], variable: str, options: st
         "LSAN_OPTIONS": "exitcode=0:print_suppressions=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYRE_SANITIZER": preset,
+        "PYRE_TEST_LOOPS": loops,
         "PYRE_DEBUG_SLOW_CALLBACKS": "0",  # everything is slow, and tests read stderr
         **sanitized_python(runtimes),
     }
@@ -206,7 +209,8 @@ def sanitizer_steps(preset: str, runtimes: list[str], variable: str, options: st
 def asan_steps(extra: list[str]) -> list[Step]:
     # The quarantine of 256 MB would hide growth, which tests look for.
     options = "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:quarantine_size_mb=32"
-    steps = sanitizer_steps("asan-ubsan", ["libasan.so", "libstdc++.so.6"], "ASAN_OPTIONS", options, extra)
+    runtimes = ["libasan.so", "libstdc++.so.6"]
+    steps = sanitizer_steps("asan-ubsan", runtimes, "ASAN_OPTIONS", options, "asyncio,uvloop+io", extra)
     # The interpreter has no frame pointers, so the quick stack of a leaked Python object ends before it comes to our
     # code, and nobody could tell whose it is. Thorough stacks are slow; these tests go through all that allocates.
     name = "asan-ubsan-leaks"
@@ -223,7 +227,8 @@ def asan_steps(extra: list[str]) -> list[Step]:
 def tsan_steps(extra: list[str]) -> list[Step]:
     # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
     # interpreter.
-    steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", "exitcode=0:second_deadlock_stack=1", extra)
+    options = "exitcode=0:second_deadlock_stack=1"
+    steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", options, "uvloop+io", extra)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     if randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch"):
         # gcc 12's runtime cannot map its shadow beside that much randomness.
@@ -251,7 +256,7 @@ def fuzz_steps(extra: list[str]) -> list[Step]:
 
 def py314_steps(extra: list[str]) -> list[Step]:
     library_path = (BUILD / "py314/library_path").read_text().strip()
-    env = {"LD_LIBRARY_PATH": library_path} if library_path else {}
+    env = {"PYRE_TEST_LOOPS": "asyncio", **({"LD_LIBRARY_PATH": library_path} if library_path else {})}
     return [pytest_step("python314", str(BUILD / "py314/venv/bin/python"), "build/py314/python", extra, env)]
 
 
