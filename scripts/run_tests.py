@@ -228,7 +228,7 @@ def tsan_steps(extra: list[str]) -> list[Step]:
     # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
     # interpreter.
     options = "exitcode=0:second_deadlock_stack=1"
-    steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", options, "uvloop+io", extra)
+    steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", options, "asyncio+threads", extra)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     if randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch"):
         # gcc 12's runtime cannot map its shadow beside that much randomness.

@@ -33,13 +33,15 @@ class Engine(metaclass=_pybind11_type):
         `limit_connections`: int; `timeout_header`, `timeout_body`, `timeout_write`, `timeout_keep_alive`: float
         seconds; `timeout_body_min_rate` int bytes/s (0: any); `limit_max_requests` int (0: none), `on_max_requests`
         () -> None (called once), `on_error` (BaseException, scope) -> None; `io_threads` int: 0 hosts the I/O in
-        `loop`, which must have add_reader, 1 on a thread of its own, more raises ValueError; `io_wake` "auto" |
-        "event" | "socket_pair": how that thread wakes `loop`, by a handle that it watches or by a socket that it
-        receives from.
+        `loop`, which must have add_reader, 1 to 64 on as many threads of its own, more raises ValueError; `io_wake`
+        "auto" | "event" | "socket_pair": how those threads wake `loop`, by a handle that it watches or by a socket that
+        it receives from.
         """
 
-    def listen(self, fd: int, unix: bool = False) -> None:
-        """Begins to accept on a copy of the listening socket `fd`. Raises OSError."""
+    def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:
+        """Begins to accept on a copy of the listening socket `fd`. Each client goes to the I/O thread that has
+        fewest; with `io_thread` that thread accepts, and keeps what it accepts. Raises OSError, RuntimeError if there
+        is no such thread."""
 
     def stop_listening(self) -> None:
         """Accepts no more; the copies of the listening sockets are closed."""
@@ -65,8 +67,9 @@ class Engine(metaclass=_pybind11_type):
     def wait_idle(self) -> asyncio.Future[None]:
         """A future that is done when `idle` is."""
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the start."""
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start: int each, but for `loops`, which has those of the I/O one by one for each of its
+        threads (a list of dicts)."""
 
     def close(self) -> None:
         """Detaches from the loop, after abort() or when idle. The access log is written out."""

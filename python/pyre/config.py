@@ -109,6 +109,7 @@ class Config:
         ssl_context_factory: Callable[..., Any] | None = None,
         h11_max_incomplete_event_size: int | None = None,
         io_threads: int = 0,
+        reuse_port: bool = False,
         timeout_notify: float = 30.0,
         callback_notify: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -168,6 +169,7 @@ class Config:
         self.access_log = access_log
         self.use_colors = use_colors
         self.io_threads = io_threads
+        self.reuse_port = reuse_port
         self.timeout_notify = timeout_notify
         self.callback_notify = callback_notify
 
@@ -293,7 +295,12 @@ class Config:
 
     def bind_sockets(self) -> list[Listener]:
         """Binds every address. Raises `BindError`."""
-        return bind_all(self.addresses(), uds_permissions=self.uds_permissions, ipv6_only=self.ipv6_only)
+        return bind_all(
+            self.addresses(),
+            uds_permissions=self.uds_permissions,
+            ipv6_only=self.ipv6_only,
+            reuse_port=self.reuse_port,
+        )
 
     def bind_socket(self) -> socket.socket:
         """Binds the address, the IPv4 one if a name has several, and returns its socket: to know the port before the
@@ -368,6 +375,10 @@ class Config:
             "timeout_keep_alive",
         ):
             _at_least(name, getattr(self, name), 0)
+        if self.io_threads > 64:
+            raise ConfigError(f"--io-threads {self.io_threads}: it must be 64 or less.")
+        if self.reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+            raise ConfigError("--reuse-port: this system has no SO_REUSEPORT.")
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0: it cannot be switched off.")

@@ -338,10 +338,18 @@ FLAGS: tuple[Flag, ...] = (
         "--io-threads",
         "integer",
         0,
-        "Threads for I/O. 0: it runs inside the event loop's thread, which costs least. 1: on a thread of its own, "
-        "which accepts, parses, refuses and times out while Python is busy. On Windows it is always 1.",
+        "Threads for I/O, at most 64. 0: it runs inside the event loop's thread, which costs least. 1 or more: on "
+        "threads of their own, which accept, parse, refuse and time out while Python is busy; a connection goes to the "
+        "one that has fewest. On Windows there is always one at least.",
         uvicorn=False,
-        refuses=lambda value: "more than 1 is not built yet: use 0 or 1." if value is not None and value > 1 else None,
+    ),
+    Flag(
+        "--reuse-port",
+        "switch",
+        False,
+        "Let other processes listen on the same TCP addresses (SO_REUSEPORT), and give each I/O thread a listener of "
+        "its own: the kernel spreads the clients then. Those that wait where a process ends are reset. Not on Windows.",
+        uvicorn=False,
     ),
 )
 

@@ -91,6 +91,7 @@ def run(
     ssl_context_factory: Callable[..., Any] | None = None,
     h11_max_incomplete_event_size: int | None = None,
     io_threads: int = 0,
+    reuse_port: bool = False,
     timeout_notify: float = 30.0,
     callback_notify: Callable[[], Awaitable[None]] | None = None,
 ) -> None:

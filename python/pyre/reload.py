@@ -173,7 +173,7 @@ def child_options(config: Config) -> dict[str, Any]:
     for name in ("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"):
         options.pop(name)
     options.pop("stop_event")  # it is set for us
-    for name in ("host", "port", "uds", "uds_permissions", "fd", "bind", "ipv6_only"):
+    for name in ("host", "port", "uds", "uds_permissions", "fd", "bind", "ipv6_only", "reuse_port"):
         options.pop(name)  # the child gets sockets
     return {
         name: value

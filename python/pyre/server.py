@@ -251,8 +251,14 @@ class Server:
         # The engine copies the context that it is made in for each request.
         self._engine = self._context.run(Engine, config.loaded_app, asyncio.get_running_loop(), options)
         for listener in self.listeners:
+            if config.reuse_port:
+                listener.add_siblings(config.io_threads - 1)
             listener.listen(config.backlog)
-            self._engine.listen(listener.sock.fileno(), listener.is_unix)
+            if listener.siblings:  # one for each thread
+                for thread, sock in enumerate((listener.sock, *listener.siblings)):
+                    self._engine.listen(sock.fileno(), False, thread)
+            else:
+                self._engine.listen(listener.sock.fileno(), listener.is_unix)
 
     def _log_addresses(self) -> None:
         for listener in self.listeners:

@@ -46,7 +46,7 @@ class Listener:
     those of a socket's file that we made; only that one is removed again.
     """
 
-    __slots__ = ("name", "sock", "unix_inode", "unix_path")
+    __slots__ = ("name", "siblings", "sock", "unix_inode", "unix_path")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Listener:
         unix_inode: tuple[int, int] | None = None,
     ) -> None:
         self.sock = sock
+        self.siblings: list[socket.socket] = []
         self.name = name
         self.unix_path = unix_path
         self.unix_inode = unix_inode
@@ -70,13 +71,30 @@ class Listener:
         Raises `BindError`.
         """
         try:
-            self.sock.listen(backlog)
+            for sock in (self.sock, *self.siblings):
+                sock.listen(backlog)
+        except OSError as error:
+            raise _bind_error(self.name, error) from error
+
+    def add_siblings(self, count: int) -> None:
+        """Binds `count` more sockets to the address of a TCP socket with SO_REUSEPORT; does nothing with another one.
+
+        Raises `BindError`.
+        """
+        option = getattr(socket, "SO_REUSEPORT", None)
+        if option is None or self.is_unix or not self.sock.getsockopt(socket.SOL_SOCKET, option):
+            return
+        only = self.sock.family == socket.AF_INET6 and self.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        try:
+            for _ in range(count):
+                self.siblings.append(_bound(self.sock.family, self.sock.getsockname(), bool(only), reuse_port=True))
         except OSError as error:
             raise _bind_error(self.name, error) from error
 
     def close(self) -> None:
         """Closes our copy of the socket and removes the file of a unix socket that we made."""
-        self.sock.close()
+        for sock in (self.sock, *self.siblings):
+            sock.close()
         if self.unix_path is not None and self.unix_inode is not None:
             try:
                 found = os.lstat(self.unix_path)
@@ -116,13 +134,15 @@ def parse_bind(text: str) -> Address:
     return TcpAddress(host, int(port))
 
 
-def bind_all(addresses: Iterable[Address], *, uds_permissions: int = 0o660, ipv6_only: bool = False) -> list[Listener]:
+def bind_all(
+    addresses: Iterable[Address], *, uds_permissions: int = 0o660, ipv6_only: bool = False, reuse_port: bool = False
+) -> list[Listener]:
     """Binds every address. Either all are bound, or none and `BindError` is raised."""
     listeners: list[Listener] = []
     try:
         for address in addresses:
             if isinstance(address, TcpAddress):
-                listeners.extend(_bind_tcp(address, ipv6_only))
+                listeners.extend(_bind_tcp(address, ipv6_only, reuse_port))
             elif isinstance(address, UnixAddress):
                 listeners.append(_bind_unix(address.path, uds_permissions))
             else:
@@ -170,12 +190,12 @@ def _bind_error(name: str, error: OSError) -> BindError:
     return BindError(error.errno or 0, f"Cannot listen on {name}: {what}.")
 
 
-def _bind_tcp(address: TcpAddress, ipv6_only: bool) -> list[Listener]:
+def _bind_tcp(address: TcpAddress, ipv6_only: bool, reuse_port: bool) -> list[Listener]:
     name = f"http://{_host_for_url(address.host or '*')}:{address.port}"
     if not address.host:
         # "Every address" is one dual-stack socket, so that IPv4 and IPv6 share one backlog, and one port when it is 0.
         try:
-            return [_bind_one(socket.AF_INET6, ("::", address.port), "::", ipv6_only)]
+            return [_bind_one(socket.AF_INET6, ("::", address.port), "::", ipv6_only, reuse_port)]
         except OSError as error:
             if not _is_missing_family(error) or ipv6_only:
                 raise _bind_error(name, error) from error
@@ -188,7 +208,7 @@ def _bind_tcp(address: TcpAddress, ipv6_only: bool) -> list[Listener]:
         ) from error
     for attempt in range(_SAME_PORT_ATTEMPTS):
         try:
-            return _bind_same_port(targets, address, ipv6_only)
+            return _bind_same_port(targets, address, ipv6_only, reuse_port)
         except OSError as error:
             if address.port != 0 or error.errno != errno.EADDRINUSE or attempt == _SAME_PORT_ATTEMPTS - 1:
                 raise _bind_error(name, error) from error
@@ -207,14 +227,16 @@ def _addresses(address: TcpAddress) -> list[tuple[int, tuple[Any, ...]]]:
     return list(dict.fromkeys((info[0], info[4]) for info in infos))
 
 
-def _bind_same_port(targets: list[tuple[int, tuple[Any, ...]]], address: TcpAddress, ipv6_only: bool) -> list[Listener]:
+def _bind_same_port(
+    targets: list[tuple[int, tuple[Any, ...]]], address: TcpAddress, ipv6_only: bool, reuse_port: bool
+) -> list[Listener]:
     listeners: list[Listener] = []
     missing: OSError | None = None
     port = address.port
     try:
         for family, target in targets:
             try:
-                listener = _bind_one(family, (target[0], port, *target[2:]), address.host, ipv6_only)
+                listener = _bind_one(family, (target[0], port, *target[2:]), address.host, ipv6_only, reuse_port)
             except OSError as error:
                 # `localhost` names ::1 also where IPv6 is switched off; one of the addresses is enough.
                 if not _is_missing_family(error) or len(targets) == 1:
@@ -236,22 +258,28 @@ def _is_missing_family(error: OSError) -> bool:
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
-def _bind_one(family: int, target: tuple[Any, ...], host: str, ipv6_only: bool) -> Listener:
+def _bind_one(family: int, target: tuple[Any, ...], host: str, ipv6_only: bool, reuse_port: bool) -> Listener:
+    sock = _bound(family, target, ipv6_only or target[0] != "::", reuse_port=reuse_port)
+    port = sock.getsockname()[1]
+    shown = host if host in ("::", "0.0.0.0") or not host else str(target[0])
+    return Listener(sock, f"http://{_host_for_url(shown)}:{port}")
+
+
+def _bound(family: int, target: tuple[Any, ...], v6_only: bool, *, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         _claim(sock)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # The system's default (net.ipv6.bindv6only) differs between machines: always say it.
-            only = ipv6_only or target[0] != "::"
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
         sock.bind(target)
     except BaseException:
         sock.close()
         raise
-    port = sock.getsockname()[1]
-    shown = host if host in ("::", "0.0.0.0") or not host else str(target[0])
-    return Listener(sock, f"http://{_host_for_url(shown)}:{port}")
+    return sock
 
 
 def _claim(sock: socket.socket) -> None:

@@ -5,10 +5,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "asgi/bind_engine.h"
 #include "asgi/detached_host.h"
@@ -100,7 +102,8 @@ class Engine {
     dispatch.limit_concurrency = read.get<std::uint64_t>("limit_concurrency", 0);
     dispatch.limit_max_requests = read.get<std::uint64_t>("limit_max_requests", 0);
     const auto io_threads = read.get<std::uint32_t>("io_threads", 0);
-    if (io_threads > 1) throw py::value_error("io_threads above 1 is not built yet");
+    if (io_threads > http::Placement::kMaxLoops)
+      throw py::value_error("io_threads must be at most " + std::to_string(http::Placement::kMaxLoops));
     const auto wake = read.get<std::string>("io_wake", "auto");
     if (wake != "auto" && wake != "event" && wake != "socket_pair")
       throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
@@ -110,23 +113,28 @@ class Engine {
       const platform::NativeFile log_file = native_file(log_fd);
       if (log_file == platform::no_file) throw py::error_already_set();
       log_ = std::make_unique<http::AccessLog>(
-          log_file, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
+          log_file, log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text,
+          std::max(io_threads, 1U));
       server.access_log = log_.get();
     }
-    auto net_loop = net::Loop::create();
-    if (!net_loop) raise_system_error(net_loop.error(), "the I/O reactor could not be made");
-    // Where no other event loop can watch the reactor (Windows), it always has a thread of its own.
-    if (io_threads == 0 && (*net_loop)->reactor().pollable_handle() != platform::no_socket) {
-      auto host = std::make_unique<EmbeddedHost>(std::move(*net_loop));
-      const bool made = host->init(dispatch, std::move(server), on_max_requests.ptr());
-      host_ = std::move(host);
-      if (!made) fail();
-    } else {
-      auto host = std::make_unique<DetachedHost>(std::move(*net_loop), std::move(server));
-      const bool made = host->init(dispatch, on_max_requests.ptr(), wake);
-      host_ = std::move(host);
-      if (!made) fail();
+    std::vector<std::unique_ptr<net::Loop>> loops;
+    for (std::uint32_t i = 0; i < std::max(io_threads, 1U); ++i) {
+      auto made = net::Loop::create();
+      if (!made) raise_system_error(made.error(), "the I/O reactor could not be made");
+      loops.push_back(std::move(*made));
     }
+    // Where no other event loop can watch the reactor (Windows), it always has a thread of its own.
+    bool made = false;
+    if (io_threads == 0 && loops.front()->reactor().pollable_handle() != platform::no_socket) {
+      auto host = std::make_unique<EmbeddedHost>(std::move(loops.front()));
+      made = host->init(dispatch, std::move(server), on_max_requests.ptr());
+      host_ = std::move(host);
+    } else {
+      auto host = std::make_unique<DetachedHost>(std::move(loops), server);
+      made = host->init(dispatch, on_max_requests.ptr(), wake);
+      host_ = std::move(host);
+    }
+    if (!made) fail();
     engines().insert(this);
   }
   ~Engine() {
@@ -136,8 +144,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  void listen(platform::NativeSocket fd, bool unix_socket) {
-    const platform::Error error = open_host().listen(fd, unix_socket);
+  void listen(platform::NativeSocket fd, bool unix_socket, std::int32_t io_thread) {
+    const platform::Error error = open_host().listen(fd, unix_socket, io_thread);
     if (error.code != platform::Errc::ok) raise_system_error(error, "listen");
   }
   void stop_listening() { open_host().stop_listening(); }
@@ -165,7 +173,33 @@ class Engine {
   py::dict stats() const {
     py::dict out;
     if (!host_) return out;
-    const IoStats io = host_->io_stats();
+    const std::vector<IoStats> loops = host_->io_stats();
+    py::list each;
+    for (const IoStats& io : loops) each.append(loop_stats(io));
+    for (const auto& [name, first] : py::dict(each[0])) {
+      std::uint64_t sum = 0;
+      for (const py::handle& one : each) sum += py::cast<std::uint64_t>(one[name]);
+      out[name] = sum;
+    }
+    out["loops"] = each;
+    const DispatcherStats& dispatcher = host_->dispatcher().stats();
+    out["batches"] = dispatcher.batches;
+    out["requests_started"] = dispatcher.requests;
+    out["wakes"] = dispatcher.wakes;
+    out["app_errors"] = dispatcher.app_errors;
+    out["refused_busy"] = dispatcher.refused_busy;
+    out["largest_batch"] = dispatcher.largest_batch;
+    const HostStats& host = host_->stats();
+    out["ticks"] = host.ticks;
+    out["gil_releases"] = host.gil_releases;
+    out["sections_with_gil"] = host.sections_with_gil;
+    out["io_wakes"] = host.wakes;
+    out["access_log_written"] = log_ ? log_->written() : 0;
+    out["access_log_dropped"] = log_ ? log_->dropped() : 0;
+    return out;
+  }
+  static py::dict loop_stats(const IoStats& io) {
+    py::dict out;
     const http::ServerStats& server = io.server;
     out["connections_total"] = server.connections_total;
     out["connections_open"] = server.connections_open;
@@ -180,25 +214,10 @@ class Engine {
     out["timeouts_keep_alive"] = server.timeouts_keep_alive;
     out["accepts_paused"] = server.accepts_paused;
     out["refused_surplus"] = io.refused_surplus;
-    const DispatcherStats& dispatcher = host_->dispatcher().stats();
-    out["batches"] = dispatcher.batches;
-    out["requests_started"] = dispatcher.requests;
-    out["wakes"] = dispatcher.wakes;
-    out["app_errors"] = dispatcher.app_errors;
-    out["refused_busy"] = dispatcher.refused_busy;
-    out["largest_batch"] = dispatcher.largest_batch;
-    const HostStats& host = host_->stats();
-    out["ticks"] = host.ticks;
-    out["gil_releases"] = host.gil_releases;
-    out["sections_with_gil"] = host.sections_with_gil;
-    out["io_wakes"] = host.wakes;
-    const platform::ReactorStats& reactor = io.reactor;
-    out["reactor_polls"] = reactor.polls;
-    out["reactor_events"] = reactor.events;
-    out["reactor_control_calls"] = reactor.control_calls;
-    out["reactor_slow_callbacks"] = reactor.slow_callbacks;
-    out["access_log_written"] = log_ ? log_->written() : 0;
-    out["access_log_dropped"] = log_ ? log_->dropped() : 0;
+    out["reactor_polls"] = io.reactor.polls;
+    out["reactor_events"] = io.reactor.events;
+    out["reactor_control_calls"] = io.reactor.control_calls;
+    out["reactor_slow_callbacks"] = io.reactor.slow_callbacks;
     return out;
   }
   static void after_fork_in_child() {
@@ -244,7 +263,7 @@ void bind_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine", "One HTTP server on one running asyncio loop. All methods on the loop's thread.")
       .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"),
            py::arg("options"))
-      .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false)
+      .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false, py::arg("io_thread") = Host::kAnyThread)
       .def("stop_listening", &Engine::stop_listening)
       .def("drain", &Engine::drain)
       .def("abort", &Engine::abort)

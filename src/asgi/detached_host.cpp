@@ -1,15 +1,26 @@
 #include "asgi/detached_host.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "asgi/decref_queue.h"
 
 namespace pyre::asgi {
 
 using platform::Wakeup;
 
-DetachedHost::DetachedHost(std::unique_ptr<net::Loop> loop, http::ServerOptions server_options) noexcept
-    : Host(nullptr),
-      io_(std::make_unique<IoThread>(std::move(loop), inbox_, static_cast<http::RemotePort::Application&>(*this),
-                                     std::move(server_options))) {}
+DetachedHost::DetachedHost(std::vector<std::unique_ptr<net::Loop>> loops, const http::ServerOptions& server_options)
+    : Host(nullptr) {
+  const auto count = static_cast<std::uint32_t>(loops.size());
+  if (count > 1) placement_ = std::make_unique<http::Placement>(count, server_options.limits.connections);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    http::ServerOptions options = server_options;
+    options.loop_index = i;
+    options.placement = placement_.get();
+    io_.push_back(std::make_unique<IoThread>(std::move(loops[i]), inbox_,
+                                             static_cast<http::RemotePort::Application&>(*this), std::move(options)));
+  }
+}
 
 DetachedHost::~DetachedHost() { close(); }
 
@@ -28,7 +39,7 @@ bool DetachedHost::init(const Dispatcher::Options& options, PyObject* on_max_req
   }
   inbox_.bind(*wakeup_);
   closed_ = false;
-  if (io_->start()) return true;
+  if (std::all_of(io_.begin(), io_.end(), [](const auto& io) { return io->start(); })) return true;
   PyErr_SetString(PyExc_RuntimeError, "the I/O thread could not be started");
   return false;
 }
@@ -70,18 +81,20 @@ void DetachedHost::close() noexcept {
   unregister();
   if (abandoned_) {
     dispatcher_.detach_all();
-    static_cast<void>(io_.release());
-  } else if (io_) {
-    io_->stop();
+    for (auto& io : io_) static_cast<void>(io.release());
+    static_cast<void>(placement_.release());
+  } else {
+    // In their order: the first gives the others no more sockets when it has ended.
+    for (const auto& io : io_) io->stop();
     // From here on there is one thread. What was on its way to the app is let go of, as far as that leads.
     do {
       while (inbox_.deliver() != 0) {
       }
       dispatcher_.detach_all();
       commands_wait_ = false;
-      io_->finish();
+      for (const auto& io : io_) io->finish();
     } while (!inbox_.empty());
-    io_.reset();  // waits for the files that are being opened
+    io_.clear();  // waits for the files that are being opened
     while (inbox_.deliver() != 0) {
     }
   }
@@ -96,11 +109,46 @@ void DetachedHost::abandon_after_fork() noexcept {
   registered_ = false;
   disarm_callbacks();
   // The descriptors are shared with the parent: neither written nor read any more, only closed with the host.
-  io_->abandon_after_fork();
+  for (const auto& io : io_) io->abandon_after_fork();
 }
 
-platform::Error DetachedHost::listen(platform::NativeSocket listener, bool unix_socket) noexcept {
-  return io_->listen(listener, unix_socket);
+platform::Error DetachedHost::listen(platform::NativeSocket listener, bool unix_socket,
+                                     std::int32_t io_thread) noexcept {
+  if (io_thread == kAnyThread) return io_.front()->listen(listener, unix_socket, false);
+  if (io_thread < 0 || static_cast<std::size_t>(io_thread) >= io_.size()) return {platform::Errc::unsupported, 0};
+  return io_[static_cast<std::size_t>(io_thread)]->listen(listener, unix_socket, true);
+}
+
+void DetachedHost::stop_listening() noexcept {
+  for (const auto& io : io_) io->stop_listening();
+}
+
+void DetachedHost::drain() noexcept {
+  for (const auto& io : io_) io->drain();
+}
+
+void DetachedHost::abort() noexcept {
+  for (const auto& io : io_) io->abort();
+}
+
+std::uint64_t DetachedHost::connections() const noexcept {
+  if (placement_ != nullptr) return placement_->total();
+  return io_.empty() ? 0 : io_.front()->connections();
+}
+
+// What is on its way between two threads is in the placement's count before the one that sent it says that it has
+// nothing left.
+std::uint64_t DetachedHost::unfinished() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& io : io_) sum += io->unfinished();
+  if (sum == 0 && placement_ != nullptr && !io_.empty()) sum = placement_->total();
+  return sum;
+}
+
+std::vector<IoStats> DetachedHost::io_stats() noexcept {
+  std::vector<IoStats> all;
+  for (const auto& io : io_) all.push_back(io->stats());
+  return all;
 }
 
 platform::Errc DetachedHost::open(FileOpening& request) noexcept {
@@ -110,7 +158,7 @@ platform::Errc DetachedHost::open(FileOpening& request) noexcept {
     opening.deliver = opening.on_app_thread;
     opening.inbox->post(opening);
   };
-  return io_->open(request);
+  return io_.front()->open(request);
 }
 
 void DetachedHost::on_wake() noexcept {
@@ -127,7 +175,7 @@ PyObject* DetachedHost::tick() noexcept {
   const bool ok = !dispatcher_.has_pending() || dispatcher_.run_batch();
   if (commands_wait_) {
     commands_wait_ = false;
-    io_->port().flush();
+    for (const auto& io : io_) io->port().flush();
   }
   in_tick_ = false;
   return finish_tick(ok);

@@ -1,7 +1,8 @@
-// DetachedHost: the I/O runs on a thread of its own (IoThread), and the app's event loop is told by a native wake that
-// there is something in the inbox. Each call back from there is one tick:
+// DetachedHost: the I/O runs on threads of its own (IoThread), and the app's event loop is told by a native wake that
+// there is something in the inbox, which they share. Each call back from there is one tick:
 //
 //   take the letters (mirrors change, requests and wake-ups are listed)  ->  batch  ->  post the commands, one wake
+//                                                                                      for each thread
 //
 // all with the GIL, since nothing in it waits. What is sent outside of a tick is posted by one call_soon per iteration.
 //
@@ -11,9 +12,11 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "asgi/host.h"
 #include "asgi/io_thread.h"
+#include "http/placement.h"
 #include "net/mailbox.h"
 #include "platform/wakeup.h"
 
@@ -21,7 +24,8 @@ namespace pyre::asgi {
 
 class DetachedHost final : public Host, private http::RemotePort::Application {
  public:
-  DetachedHost(std::unique_ptr<net::Loop> loop, http::ServerOptions server_options) noexcept;
+  // A thread for each of the loops. The first accepts for all of them, unless others are given listeners, too.
+  DetachedHost(std::vector<std::unique_ptr<net::Loop>> loops, const http::ServerOptions& server_options);
   ~DetachedHost() override;  // GIL
 
   // False with an exception set. Registers with the event loop and starts the thread. `wake`: "event", "socket_pair",
@@ -29,13 +33,14 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   [[nodiscard]] bool init(const Dispatcher::Options& options, PyObject* on_max_requests,
                           std::string_view wake) noexcept;
 
-  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept override;
-  void stop_listening() noexcept override { io_->stop_listening(); }
-  void drain() noexcept override { io_->drain(); }
-  void abort() noexcept override { io_->abort(); }
-  [[nodiscard]] std::uint64_t connections() const noexcept override { return io_ ? io_->connections() : 0; }
-  [[nodiscard]] std::uint64_t unfinished() const noexcept override { return io_ ? io_->unfinished() : 0; }
-  [[nodiscard]] IoStats io_stats() noexcept override { return io_->stats(); }
+  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket,
+                                       std::int32_t io_thread) noexcept override;
+  void stop_listening() noexcept override;
+  void drain() noexcept override;
+  void abort() noexcept override;
+  [[nodiscard]] std::uint64_t connections() const noexcept override;
+  [[nodiscard]] std::uint64_t unfinished() const noexcept override;
+  [[nodiscard]] std::vector<IoStats> io_stats() noexcept override;
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;
 
@@ -56,7 +61,8 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
 
   std::unique_ptr<platform::Wakeup> wakeup_;
   net::Mailbox inbox_;
-  std::unique_ptr<IoThread> io_;
+  std::unique_ptr<http::Placement> placement_;  // for more than one thread
+  std::vector<std::unique_ptr<IoThread>> io_;
   PyRef receiver_;  // pyre.wake.Receiver, for a socket pair
   bool registered_ = false;
   bool commands_wait_ = false;

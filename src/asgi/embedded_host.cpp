@@ -64,7 +64,9 @@ void EmbeddedHost::abandon_after_fork() noexcept {
   net_loop_->abandon_after_fork();
 }
 
-platform::Error EmbeddedHost::listen(platform::NativeSocket listener, bool unix_socket) noexcept {
+platform::Error EmbeddedHost::listen(platform::NativeSocket listener, bool unix_socket,
+                                     std::int32_t io_thread) noexcept {
+  if (io_thread > 0) return {platform::Errc::unsupported, 0};
   const platform::Error error = server_->listen(listener, unix_socket);
   if (error.code == platform::Errc::ok) schedule_tick();  // the first accept is tried there
   return error;
@@ -89,7 +91,7 @@ std::uint64_t EmbeddedHost::connections() const noexcept { return server_ ? serv
 
 std::uint64_t EmbeddedHost::unfinished() const noexcept { return server_ ? server_->unfinished() : 0; }
 
-IoStats EmbeddedHost::io_stats() noexcept { return {server_->stats(), net_loop_->reactor().stats()}; }
+std::vector<IoStats> EmbeddedHost::io_stats() noexcept { return {{server_->stats(), net_loop_->reactor().stats()}}; }
 
 platform::Errc EmbeddedHost::open(FileOpening& request) noexcept {
   net::FilePool* files = net_loop_->files();

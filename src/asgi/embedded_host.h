@@ -29,13 +29,14 @@ class EmbeddedHost final : public Host {
   [[nodiscard]] bool init(const Dispatcher::Options& options, http::ServerOptions server_options,
                           PyObject* on_max_requests) noexcept;
 
-  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept override;
+  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket,
+                                       std::int32_t io_thread) noexcept override;
   void stop_listening() noexcept override;
   void drain() noexcept override;
   void abort() noexcept override;
   [[nodiscard]] std::uint64_t connections() const noexcept override;
   [[nodiscard]] std::uint64_t unfinished() const noexcept override;
-  [[nodiscard]] IoStats io_stats() noexcept override;
+  [[nodiscard]] std::vector<IoStats> io_stats() noexcept override;
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "asgi/dispatcher.h"
 #include "asgi/python_api.h"
@@ -41,14 +42,17 @@ class Host : public DispatcherHost {
   static void dispose(std::unique_ptr<Host> host, std::unique_ptr<http::AccessLog> log) noexcept;
 
   // ---- what the engine asks of the server
-  [[nodiscard]] virtual platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept = 0;
+  // `io_thread`: the one that accepts there, and keeps what it accepts. kAnyThread: the clients are spread over all.
+  static constexpr std::int32_t kAnyThread = -1;
+  [[nodiscard]] virtual platform::Error listen(platform::NativeSocket listener, bool unix_socket,
+                                               std::int32_t io_thread) noexcept = 0;
   virtual void stop_listening() noexcept = 0;
   virtual void drain() noexcept = 0;
   virtual void abort() noexcept = 0;  // the connections; the requests' tasks are the dispatcher's to cancel
   [[nodiscard]] virtual std::uint64_t connections() const noexcept = 0;
   // Those, and listeners that are still being closed.
   [[nodiscard]] virtual std::uint64_t unfinished() const noexcept = 0;
-  [[nodiscard]] virtual IoStats io_stats() noexcept = 0;
+  [[nodiscard]] virtual std::vector<IoStats> io_stats() noexcept = 0;  // of each loop
   virtual void abandon_after_fork() noexcept = 0;
 
   [[nodiscard]] Dispatcher& dispatcher() noexcept { return dispatcher_; }

@@ -62,9 +62,13 @@ void IoThread::end_tick() noexcept {
   DecrefQueue& dead = DecrefQueue::of_this_thread();
   if (!dead.empty()) dead.hand_over([this](PyObject* object) noexcept { port_.hand_over(object); });
   const std::uint64_t unfinished = server_->unfinished();
-  const bool became_idle = unfinished == 0 && unfinished_.load(std::memory_order_relaxed) != 0;
-  connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
-  unfinished_.store(unfinished, std::memory_order_relaxed);
+  const http::ServerStats& stats = server_->stats();
+  // One that came from another loop was counted when it was sent here, also if it came and went within this tick.
+  const bool had_any = unfinished_.load(std::memory_order_relaxed) != 0 || stats.connections_total != seen_total_;
+  const bool became_idle = unfinished == 0 && had_any;
+  seen_total_ = stats.connections_total;
+  connections_.store(stats.connections_open, std::memory_order_relaxed);
+  unfinished_.store(unfinished, std::memory_order_release);
   port_.end_tick(became_idle);  // somebody may wait for the last connection to end
 }
 
@@ -101,9 +105,9 @@ void IoThread::call(Function function) noexcept {
   PyEval_RestoreThread(state);
 }
 
-platform::Error IoThread::listen(platform::NativeSocket listener, bool unix_socket) noexcept {
+platform::Error IoThread::listen(platform::NativeSocket listener, bool unix_socket, bool keep) noexcept {
   platform::Error error;
-  call([&] { error = server_->listen(listener, unix_socket); });
+  call([&] { error = server_->listen(listener, unix_socket, keep); });
   return error;
 }
 
@@ -146,7 +150,7 @@ void IoThread::finish() noexcept {
   port_.run_commands_here();
   for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i) loop_->run_once(closing_limit(i));
   connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
-  unfinished_.store(server_->unfinished(), std::memory_order_relaxed);
+  unfinished_.store(server_->unfinished(), std::memory_order_release);
   port_.end_tick(false);  // without what is to be dropped: that is on the right thread already
 }
 

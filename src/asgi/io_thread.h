@@ -31,10 +31,10 @@ class IoThread {
   [[nodiscard]] http::RemotePort& port() noexcept { return port_; }
   // As of the last tick.
   [[nodiscard]] std::uint64_t connections() const noexcept { return connections_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t unfinished() const noexcept { return unfinished_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t unfinished() const noexcept { return unfinished_.load(std::memory_order_acquire); }
   // Each of these waits, without the GIL, for the thread to have done it; that takes microseconds, whatever Python
   // does.
-  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept;
+  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket, bool keep) noexcept;
   void stop_listening() noexcept;
   void drain() noexcept;
   void abort() noexcept;
@@ -62,6 +62,7 @@ class IoThread {
   std::condition_variable called_;
   std::atomic<std::uint64_t> connections_{0};
   std::atomic<std::uint64_t> unfinished_{0};
+  std::uint64_t seen_total_ = 0;  // the I/O thread's: connections that had come by the last tick
   bool abandoned_ = false;
   bool stopping_ = false;  // the I/O thread's
 };

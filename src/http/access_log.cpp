@@ -37,14 +37,20 @@ std::int64_t wall_clock_ms() noexcept {
 // Shared by the two threads; the last one frees it, so that a writer that hangs in a dead disk's write(2) can be left
 // behind.
 struct AccessLog::Impl {
-  Impl(platform::NativeFile fd, Format wanted) noexcept : ring(kRingBytes), format(wanted), sink(fd) {}
+  // What one loop's thread records into.
+  struct Source {
+    LogRing ring{kRingBytes};
+    std::uint64_t flushed_at = 0;
+    CachedDate date;
+  };
 
-  // The loop's thread.
-  LogRing ring;
+  Impl(platform::NativeFile fd, Format wanted, std::uint32_t count)
+      : sources(std::make_unique<Source[]>(count)), source_count(count), format(wanted), sink(fd) {}
+
+  const std::unique_ptr<Source[]> sources;
+  const std::uint32_t source_count;
   const Format format;
   const std::uint32_t made_under = platform::fork_generation();
-  std::uint64_t flushed_at = 0;
-  CachedDate date;
   std::atomic<std::uint64_t> dropped{0};
 
   // Both. `asleep`: the writer found nothing and waits without a time-out. `hurried`: it was told that the ring fills
@@ -58,6 +64,7 @@ struct AccessLog::Impl {
 
   // The writer's.
   platform::LogSink sink;
+  std::uint32_t next_source = 0;  // whose lines are written next, or whose line is half written
   std::atomic<std::uint64_t> written{0};
   std::uint64_t confessed = 0;  // dropped lines that were told of
   char loss[kLossLineBound];
@@ -67,6 +74,19 @@ struct AccessLog::Impl {
   // A fork()ed child has no writer, and perhaps a mutex that nobody will ever unlock.
   [[nodiscard]] bool inert() const noexcept { return made_under != platform::fork_generation(); }
 
+  [[nodiscard]] bool all_empty() const noexcept {
+    return std::all_of(sources.get(), sources.get() + source_count, [](const Source& s) { return s.ring.empty(); });
+  }
+  // Whole records of one source, which is `next_source` then; empty if nobody has any.
+  [[nodiscard]] std::string_view readable() noexcept {
+    for (std::uint32_t i = 0; i < source_count; ++i) {
+      const std::string_view bytes = sources[next_source].ring.readable();
+      if (!bytes.empty()) return bytes;
+      next_source = (next_source + 1) % source_count;
+    }
+    return {};
+  }
+
   void write_until_stopped() noexcept;
   enum class Progress : std::uint8_t { all, blocked, failed };
   Progress write_everything(std::chrono::steady_clock::time_point until) noexcept;
@@ -75,9 +95,9 @@ struct AccessLog::Impl {
   }
 };
 
-AccessLog::AccessLog(platform::NativeFile fd, Format format) noexcept {
+AccessLog::AccessLog(platform::NativeFile fd, Format format, std::uint32_t sources) noexcept {
   try {
-    impl_ = std::make_shared<Impl>(fd, format);
+    impl_ = std::make_shared<Impl>(fd, format, sources);
     const platform::SignalsBlocked for_the_new_thread;
     std::thread([shared = impl_] { shared->write_until_stopped(); }).detach();
   } catch (const std::bad_alloc&) {
@@ -99,35 +119,37 @@ AccessLog::~AccessLog() {
   impl_->changed.wait_for(lock, kLastChance, [this] { return impl_->finished; });
 }
 
-void AccessLog::record(const Entry& entry, std::int64_t /*wall_second*/) noexcept {
+void AccessLog::record(const Entry& entry, std::int64_t /*wall_second*/, std::uint32_t source) noexcept {
   if (impl_ == nullptr || impl_->inert()) return;
   Impl& log = *impl_;
-  char* const line = log.ring.reserve(log_line_bound(entry));
+  Impl::Source& own = log.sources[source];
+  char* const line = own.ring.reserve(log_line_bound(entry));
   if (line == nullptr) {
     log.dropped.fetch_add(1, std::memory_order_relaxed);
     return;
   }
   // The loop's second is too coarse for JSON's milliseconds; text has no time.
   char* const end = log.format == Format::text ? write_text_line(entry, line)
-                                               : write_json_line(entry, wall_clock_ms(), log.date, line);
-  log.ring.commit(static_cast<std::size_t>(end - line));
+                                               : write_json_line(entry, wall_clock_ms(), own.date, line);
+  own.ring.commit(static_cast<std::size_t>(end - line));
 }
 
-void AccessLog::flush() noexcept {
+void AccessLog::flush(std::uint32_t source) noexcept {
   if (impl_ == nullptr) return;
   Impl& log = *impl_;
-  if (log.ring.position() == log.flushed_at || log.inert()) return;
-  log.flushed_at = log.ring.position();
+  Impl::Source& own = log.sources[source];
+  if (own.ring.position() == own.flushed_at || log.inert()) return;
+  own.flushed_at = own.ring.position();
   // Either this sees `asleep`, or the writer, which sets it before it looks at the ring for the last time, sees the
   // line.
-  log.ring.publish();
+  own.ring.publish();
   if (log.asleep.load(std::memory_order_seq_cst)) {
     {
       const std::lock_guard lock(log.mutex);
       log.asleep.store(false, std::memory_order_relaxed);
     }
     log.changed.notify_all();
-  } else if (log.ring.used() >= kHurry && !log.hurried.load(std::memory_order_relaxed)) {
+  } else if (own.ring.used() >= kHurry && !log.hurried.load(std::memory_order_relaxed)) {
     {
       const std::lock_guard lock(log.mutex);
       log.hurried.store(true, std::memory_order_relaxed);
@@ -164,9 +186,9 @@ AccessLog::Impl::Progress AccessLog::Impl::write_everything(std::chrono::steady_
       if (result.os_error != 0) return Progress::failed;
       if (result.blocked) return Progress::blocked;
     }
-    const std::string_view bytes = ring.readable();
+    const std::string_view bytes = readable();
     if (bytes.empty()) {
-      // What was lost came after what was in the ring by then; now is the time to tell.
+      // What was lost came after what was in the rings by then; now is the time to tell.
       const std::uint64_t lost = dropped.load(std::memory_order_relaxed) - confessed;
       if (lost == 0) return Progress::all;
       loss_size = static_cast<std::size_t>(write_loss_line(format, lost, wall_clock_ms(), loss) - loss);
@@ -177,7 +199,8 @@ AccessLog::Impl::Progress AccessLog::Impl::write_everything(std::chrono::steady_
     const auto result = write(bytes, patience);
     // Escaping sees to it that a line has exactly one '\n'.
     const auto lines = std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(result.bytes), '\n');
-    ring.consume(result.bytes);
+    sources[next_source].ring.consume(result.bytes);
+    if (result.bytes == bytes.size()) next_source = (next_source + 1) % source_count;
     written.fetch_add(static_cast<std::uint64_t>(lines), std::memory_order_relaxed);
     if (result.os_error != 0) return Progress::failed;
     if (result.blocked) return Progress::blocked;
@@ -192,10 +215,10 @@ void AccessLog::Impl::write_until_stopped() noexcept {
     if (progress == Progress::failed) {
       changed.wait_for(lock, kRetry, [this] { return stop; });
     } else {
-      if (progress == Progress::all && ring.empty()) {
+      if (progress == Progress::all && all_empty()) {
         asleep.store(true, std::memory_order_seq_cst);
         platform::wait_until_ready(changed, lock,
-                                   [this] { return !ring.empty() || stop || !asleep.load(std::memory_order_relaxed); });
+                                   [this] { return !all_empty() || stop || !asleep.load(std::memory_order_relaxed); });
         asleep.store(false, std::memory_order_relaxed);
       }
       // Let lines gather: 20 writes a second at most, unless there is much. A blocked output has been waited for

@@ -1,6 +1,7 @@
-// AccessLog: one line per finished exchange, formatted on the loop's thread without the GIL into a bounded ring,
-// written by a thread of its own. A full disk, a blocked pipe or a reader that stopped costs dropped lines and a
-// counter, never a stalled loop.
+// AccessLog: one line per finished exchange, formatted on the loop's thread without the GIL into that loop's bounded
+// ring, written by one thread of its own for all of them. A full disk, a blocked pipe or a reader that stopped costs
+// dropped lines and a counter, never a stalled loop. Lines of one loop are in order; those of several are in the order
+// in which the writer came by.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,7 @@ namespace pyre::http {
 class AccessLog {
  public:
   enum class Format : std::uint8_t { text, json };
-  static constexpr std::size_t kRingBytes = 1024 * 1024;  // ~8,000 lines: half a second at full speed
+  static constexpr std::size_t kRingBytes = 1024 * 1024;  // of each loop; ~8,000 lines: half a second at full speed
 
   struct Entry {
     const RequestHead* request;  // null for a request that could not be parsed
@@ -28,14 +29,15 @@ class AccessLog {
     std::uint64_t duration_us;  // from the head's last byte to the response's last byte queued
   };
 
-  // Writes to `fd` (not closed by us, nor are its flags changed; may be a pipe, a file or a terminal). The thread
-  // starts here; in a fork()ed child, which does not have it, everything here does nothing.
-  AccessLog(platform::NativeFile fd, Format format) noexcept;
+  // Writes to `fd` (not closed by us, nor are its flags changed; may be a pipe, a file or a terminal). `sources`: how
+  // many threads record. The writer starts here; in a fork()ed child, which does not have it, everything here does
+  // nothing.
+  AccessLog(platform::NativeFile fd, Format format, std::uint32_t sources = 1) noexcept;
   ~AccessLog();  // writes what is there, for at most 1 s
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
 
-  // The loop's thread; no allocation, no system call. `wall_second` is the Unix time.
+  // The thread of `source`; no allocation, no system call. `wall_second` is the Unix time.
   // Text: `INFO:     127.0.0.1:54321 - "GET /path?query HTTP/1.1" 200 13 0.000123`, uvicorn's default line with bytes
   // and seconds instead of the phrase. IPv6 is in brackets, a unix peer is "unix", a request that could not be parsed
   // is "-". Everything from the client is escaped (\xNN for what is not printable ASCII, and for '"' and '\'), so a
@@ -44,10 +46,10 @@ class AccessLog {
   // http_version, status, bytes, duration_ms, user_agent (null: none). Bytes from the client are read as Latin-1
   // (\u00NN), so nothing is lost and any input is valid.
   // A target is cut after 8190 bytes, a user agent after 512, marked by "...".
-  void record(const Entry& entry, std::int64_t wall_second) noexcept;
-  // Once per tick. Wakes the writer only if it sleeps for want of lines or the ring is a quarter full; under load it
+  void record(const Entry& entry, std::int64_t wall_second, std::uint32_t source = 0) noexcept;
+  // The thread of `source`, once per tick. Wakes the writer only if it sleeps for want of lines or the ring is a quarter full; under load it
   // wakes by itself every 50 ms, so a tick costs no system call, and a line is visible within ~60 ms.
-  void flush() noexcept;
+  void flush(std::uint32_t source = 0) noexcept;
   [[nodiscard]] std::uint64_t written() const noexcept;  // lines that the kernel took
   // Lines that found the ring full; the writer tells of them in a line when it works again.
   [[nodiscard]] std::uint64_t dropped() const noexcept;

@@ -24,25 +24,31 @@ Connection::Connection(ServerCore& core, SharedInfo& info) noexcept
 
 Connection::~Connection() { core_.infos.drop(*info_); }
 
-void Connection::accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer,
+bool Connection::accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer,
                         std::uint32_t listener) noexcept {
   SharedInfo* info = core.infos.take();
-  if (info == nullptr) return platform::close_socket(socket);
+  if (info == nullptr) {
+    platform::close_socket(socket);
+    return false;
+  }
   info->peer = peer;
   info->local = platform::Endpoint::local_of(socket);
   info->listener = listener;
   auto* connection = platform::create<Connection>(core, *info);
-  if (connection == nullptr) {
-    core.infos.drop(*info);
-    return platform::close_socket(socket);
-  }
-  if (connection->stream_.open(socket) != platform::Errc::ok) {
-    platform::destroy(connection);
-    return platform::close_socket(socket);
+  if (connection == nullptr || connection->stream_.open(socket) != platform::Errc::ok) {
+    if (connection == nullptr)
+      core.infos.drop(*info);
+    else
+      platform::destroy(connection);
+    platform::close_socket(socket);
+    return false;
   }
   core.add(*connection);
-  if (core.draining) return connection->drain();  // accepted in the last moment
-  connection->settle();
+  if (core.draining)
+    connection->drain();  // accepted in the last moment
+  else
+    connection->settle();
+  return true;
 }
 
 // ---- turns

@@ -22,9 +22,9 @@ namespace pyre::http {
 class Connection final : private net::StreamEvents {
  public:
   // A connection on an accepted socket; it destroys itself when the stream is closed. On failure the socket is closed,
-  // and nothing is left.
-  static void accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer,
-                     std::uint32_t listener) noexcept;
+  // nothing is left, and this says false.
+  [[nodiscard]] static bool accept(ServerCore& core, platform::NativeSocket socket, const platform::Endpoint& peer,
+                                   std::uint32_t listener) noexcept;
 
   Connection(ServerCore& core, SharedInfo& info) noexcept;  // for accept()
   ~Connection();

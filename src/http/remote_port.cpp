@@ -82,7 +82,8 @@ struct RemotePort::EventBatch : net::Letter {
 struct RemotePort::Nudge : net::Letter {
   Nudge() noexcept
       : Letter([](Letter& letter) noexcept {
-          static_cast<Nudge&>(letter).posted.store(false, std::memory_order_release);
+          // Not a store: what the application looks at next must not be older than this.
+          static_cast<Nudge&>(letter).posted.exchange(false, std::memory_order_acq_rel);
         }) {}
   std::atomic<bool> posted{false};
 };

@@ -16,6 +16,8 @@
 
 namespace pyre::http {
 
+class Placement;
+
 class ServerOptions {
  public:
   Limits limits;
@@ -26,6 +28,8 @@ class ServerOptions {
       default_fields;  // complete "name: value\r\n" lines, checked when they were configured; added to every response
   TrustedProxies trusted_proxies;   // empty: forwarded headers are left alone
   AccessLog* access_log = nullptr;  // null: off. Outlives the server.
+  std::uint32_t loop_index = 0;     // among the loops of one process: its source in the log, its place in `placement`
+  Placement* placement = nullptr;   // null: this server is alone. Outlives the server.
 };
 
 struct ServerStats {
@@ -48,7 +52,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // Begins to accept on a bound, listening socket, which the caller keeps open. Several times for several sockets.
-  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket) noexcept;
+  // `keep`: what it accepts stays on this loop, also where there is a placement.
+  [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket, bool keep = false) noexcept;
   void stop_listening() noexcept;
   // Graceful: idle connections are closed now (one that had no request yet has 1 s for its first), the others get
   // "Connection: close" on their running response and are closed after it; pipelined requests that have not started are
@@ -56,7 +61,8 @@ class Server {
   void drain() noexcept;
   // Cuts every connection (RST where a response is half sent).
   void abort() noexcept;
-  // Connections, and listeners that are being closed: clients that won the race with stop_listening() may still come.
+  // Connections (those included that are on their way from the loop that accepted them), and listeners that are being
+  // closed: clients that won the race with stop_listening() may still come.
   [[nodiscard]] std::uint64_t unfinished() const noexcept;
   [[nodiscard]] bool closed() const noexcept;  // no acceptor and no connection is left
   [[nodiscard]] bool draining() const noexcept;

@@ -68,11 +68,11 @@ void ServerCore::write_log() noexcept {
     entry.status = exchange->status_;
     entry.body_bytes = exchange->body_sent_;
     entry.duration_us = exchange->duration_us_;
-    options.access_log->record(entry, second);
+    options.access_log->record(entry, second, options.loop_index);
     exchange->drop(Exchange::Holder::log);
     exchange = next;
   }
-  options.access_log->flush();
+  options.access_log->flush(options.loop_index);
 }
 
 void ServerCore::orphan() noexcept {

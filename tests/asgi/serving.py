@@ -21,21 +21,24 @@ from processes import IS_WINDOWS, UNDER_WINE
 from wire import Wire
 
 # Event loops and, behind a plus, how the I/O is hosted: inside the loop, or on a thread of its own, which wakes the
-# loop through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles). On Windows no loop can
-# watch the reactor: the I/O always has its own thread, which wakes the loop through a socket pair. "asyncio" is the
-# Proactor loop there, and "selector" the other one that asyncio has.
+# loop through a handle ("io") or a socket pair ("pair", for loops that cannot watch handles), or on three of them
+# ("threads"). On Windows no loop can watch the reactor: the I/O always has its own thread, which wakes the loop through
+# a socket pair. "asyncio" is the Proactor loop there, and "selector" the other one that asyncio has.
 EMBEDDED = [] if IS_WINDOWS else ["asyncio", "uvloop"]
 DETACHED = ["asyncio", "winloop", "selector"] if IS_WINDOWS else ["uvloop+io", "asyncio+pair"]
+DETACHED.append("asyncio+threads")
 LOOPS = EMBEDDED + DETACHED
 # Those whose task factory and _run_once() are Python.
-PYTHON_LOOPS = ["asyncio", "selector"] if IS_WINDOWS else ["asyncio", "asyncio+pair"]
+PYTHON_LOOPS = (
+    ["asyncio", "selector", "asyncio+threads"] if IS_WINDOWS else ["asyncio", "asyncio+pair", "asyncio+threads"]
+)
 
 # Where the other loops run the whole suite, these run only what the kind of wake-up can matter to: tasks, their
 # cancellation, and who wakes whom. The socket pair is for Windows' loop, which does run the whole suite over it; and
 # there the usual loop stands for the others. PYRE_TEST_LOOPS names those that run everything ("all" is a name, too):
 # what a sanitizer or another Python looks for is not found four times.
 REPRESENTATIVE = {"test_asyncio", "test_disconnect", "test_engine", "test_io_thread", "test_request_body"}
-REPRESENTED = {"winloop", "selector"} if IS_WINDOWS else {"asyncio+pair"}
+REPRESENTED = {"asyncio+threads", *(["winloop", "selector"] if IS_WINDOWS else ["asyncio+pair"])}
 if whole := os.environ.get("PYRE_TEST_LOOPS"):
     REPRESENTED = set() if whole == "all" else set(LOOPS).difference(whole.split(","))
 
@@ -64,6 +67,8 @@ def hosting(loop: str) -> tuple[str, list[str], dict[str, str]]:
         name = "asyncio:SelectorEventLoop"
     if not host:
         return name, [], {}
+    if host == "threads":
+        return name, ["--io-threads", "3"], {}
     return name, ["--io-threads", "1"], {"PYRE_IO_WAKE": "socket_pair" if host == "pair" else "event"}
 
 

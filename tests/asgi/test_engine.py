@@ -44,7 +44,7 @@ async def answer(send, data=b"ok"):
 def run(code: str, loop: str = "asyncio") -> str:
     """Runs `async def main()` of the code; its output."""
     event_loop, detached, environment = hosting(loop)
-    options = {"io_threads": 1, "io_wake": environment["PYRE_IO_WAKE"]} if detached else {}
+    options = {"io_threads": int(detached[1]), "io_wake": environment.get("PYRE_IO_WAKE", "auto")} if detached else {}
     module, _, factory = event_loop.partition(":")
     runner = f"import {module}\nwith asyncio.Runner(loop_factory={module}.{factory or 'new_event_loop'}) as runner:\n"
     runner += "    runner.run(main())\n"

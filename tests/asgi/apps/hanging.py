@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import random
 import threading
 import time
@@ -40,6 +42,22 @@ async def hang(scope: Scope, receive: Receive, send: Send) -> None:
     time.sleep(float(seconds))
     note(key, "ended")
     await respond(send, "hung")
+
+
+@app.handler
+async def linger(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(float(query(scope)))
+    await respond(send, "lingered")
+
+
+@app.handler
+async def engine_stats(scope: Scope, receive: Receive, send: Send) -> None:
+    """Those of the server that runs this, as JSON."""
+    from pyre.server import Server
+
+    (server,) = (item for item in gc.get_objects() if isinstance(item, Server))
+    assert server._engine is not None
+    await respond(send, json.dumps(server._engine.stats()))
 
 
 @app.handler

@@ -18,7 +18,9 @@ class Lines {
     EXPECT_TRUE(platform::Endpoint::parse("127.0.0.1:80", info_.peer));
   }
   // The line's number is its body's size.
-  void record(AccessLog& log, std::uint64_t number) { log.record({&head_, &info_, nullptr, 200, number, 0}, 1); }
+  void record(AccessLog& log, std::uint64_t number, std::uint32_t source = 0) {
+    log.record({&head_, &info_, nullptr, 200, number, 0}, 1, source);
+  }
   [[nodiscard]] std::string line(std::uint64_t number) const {
     std::string out;
     AccessLog::format(AccessLog::Format::text, {&head_, &info_, nullptr, 200, number, 0}, 0, out);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "support/files.h"
 #include "unit/http_aux/access_log_lines.h"
@@ -70,6 +71,54 @@ TEST(AccessLog, EveryLineArrivesOnceAndInOrderWhileTheLoopRuns) {
   std::string expected;
   for (std::uint64_t i = 0; i < count; ++i) expected += lines.line(i);
   EXPECT_TRUE(all == expected);
+}
+
+TEST(AccessLog, LinesOfSeveralLoopsAreWholeAndEachLoopsAreInOrder) {
+  constexpr std::uint64_t kLines = 20'000;  // each loop's ring goes round twice
+  constexpr std::uint32_t kSources = 3;
+  Pipe pipe;
+  std::string all;
+  {
+    AccessLog log(pipe.writer(), Format::text, kSources);
+    std::thread reader([&] {
+      for (std::uint64_t lines = 0; lines < kLines * kSources;) {
+        const std::string some = pipe.read_until("\n");
+        lines += static_cast<std::uint64_t>(std::count(some.begin(), some.end(), '\n'));
+        all += some;
+      }
+    });
+    std::vector<std::thread> loops;
+    for (std::uint32_t source = 0; source < kSources; ++source) {
+      loops.emplace_back([&log, source] {
+        Lines lines(50);
+        for (std::uint64_t i = 0; i < kLines; ++i) {
+          lines.record(log, i * kSources + source, source);
+          if (i % 64 != 63) continue;
+          log.flush(source);
+          while (i * kSources > log.written() + 8000) std::this_thread::sleep_for(1ms);  // rings that are never full
+        }
+        log.flush(source);
+      });
+    }
+    for (std::thread& loop : loops) loop.join();
+    reader.join();
+    EXPECT_EQ(log.dropped(), 0U);
+  }
+  Lines lines(50);
+  std::uint64_t next[kSources] = {0, 0, 0};
+  for (std::size_t at = 0; at < all.size();) {
+    const std::size_t end = all.find('\n', at) + 1;
+    const std::string line = all.substr(at, end - at);
+    at = end;
+    bool known = false;
+    for (std::uint32_t source = 0; source < kSources && !known; ++source) {
+      if (next[source] == kLines || line != lines.line(next[source] * kSources + source)) continue;
+      ++next[source];
+      known = true;
+    }
+    ASSERT_TRUE(known) << line;
+  }
+  for (const std::uint64_t count : next) EXPECT_EQ(count, kLines);
 }
 
 TEST(AccessLog, ABlockedPipeCostsLinesNotTime) {
