@@ -377,8 +377,6 @@ class Config:
             _at_least(name, getattr(self, name), 0)
         if self.io_threads > 64:
             raise ConfigError(f"--io-threads {self.io_threads}: it must be 64 or less.")
-        if self.reuse_port and not hasattr(socket, "SO_REUSEPORT"):
-            raise ConfigError("--reuse-port: this system has no SO_REUSEPORT.")
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0: it cannot be switched off.")

@@ -350,6 +350,7 @@ FLAGS: tuple[Flag, ...] = (
         "Let other processes listen on the same TCP addresses (SO_REUSEPORT), and give each I/O thread a listener of "
         "its own: the kernel spreads the clients then. Those that wait where a process ends are reset. Not on Windows.",
         uvicorn=False,
+        refuses=_refuse_on_windows("Windows has no SO_REUSEPORT: leave it out; --io-threads needs no such thing."),
     ),
 )
 

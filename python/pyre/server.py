@@ -19,6 +19,7 @@ from pyre import logging as pyre_logging
 from pyre.config import Config
 from pyre.errors import EXIT_APP_LOAD_FAILURE, EXIT_STARTUP_FAILURE, EXIT_USAGE, AppLoadError, BindError, ConfigError
 from pyre.lifespan import Lifespan
+from pyre.signal_wakeup import woken_by_signals
 from pyre.sockets import Listener, adopt_socket
 
 if TYPE_CHECKING:
@@ -387,20 +388,16 @@ class Server:
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Takes SIGINT and SIGTERM, and on Windows SIGBREAK, over, on the main thread only: Python has no handlers
-        elsewhere."""
+        elsewhere. In a coroutine: the running loop is the one that a signal wakes."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         # Not loop.add_signal_handler: it could not restore what was there before.
         before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
-        if os.name == "nt":
-            # No system call is interrupted there. The loops that Pyre makes are woken through this; a selector loop of
-            # the caller's is not, and must look up by itself for the handler to run.
-            wakeup = signal.set_wakeup_fd(-1)
-            signal.set_wakeup_fd(wakeup)
-            self._is_deaf = wakeup == -1
         try:
-            yield
+            with woken_by_signals(asyncio.get_running_loop()) as woken:
+                self._is_deaf = not woken
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -84,6 +84,7 @@ OWN: dict[str, tuple[list[str], str]] = {
     "--no-ipv6-only": (["--no-ipv6-only"], "implemented"),
     "--threads": (["--threads", "4"], "implemented"),
     "--io-threads": (["--io-threads", "1"], "implemented"),
+    "--reuse-port": (["--reuse-port"], "refused" if ON_WINDOWS else "implemented"),
     "--stop-event": (["--stop-event", "my-server"], "implemented" if ON_WINDOWS else "refused"),
     "--limit-connections": (["--limit-connections", "20000"], "implemented"),
     "--limit-request-line": (["--limit-request-line", "16k"], "implemented"),
@@ -107,7 +108,6 @@ HARMLESS = [
     ["--io-threads", "0"],
 ]
 HARMFUL = [
-    ["--io-threads", "2"],
     ["--http", "2"],
     ["--http", "my.module:Protocol"],
     ["--ws", "wsproto"],

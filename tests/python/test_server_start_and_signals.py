@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,26 @@ def test_a_signal_ends_run_with_the_lifespan_and_puts_the_handlers_back(number: 
     run(app, port=0, loop=loop, access_log=False)
     assert app.events == ["startup", "shutdown"]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.skipif(ON_WINDOWS, reason="Windows has no pthread_kill; no signal interrupts a system call there")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_signal_that_interrupts_no_system_call_ends_run(loop: str) -> None:
+    """One that comes just before the loop waits, that is. Here another thread takes it, so the loop's wait goes on."""
+    app = Recording()
+
+    def send() -> None:
+        until(lambda: bool(Engine.made))
+        time.sleep(0.2)  # the loop waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    run(app, port=0, loop=loop, access_log=False)
+    thread.join()
+    assert app.events == ["startup", "shutdown"]
+    assert signal.set_wakeup_fd(-1) == -1, "everything is as it was"
 
 
 @pytest.mark.usefixtures("in_time")
