@@ -183,9 +183,11 @@ endif()
 
 # --- Python and pybind11: for src/asgi and the bind_* files. pybind11 is a Python package, in the build environment or
 if(PYRE_BUILD_PYTHON)
-  if(NOT PYRE_IS_WHEEL AND NOT Python_EXECUTABLE AND EXISTS "${PROJECT_SOURCE_DIR}/.venv/bin/python")
-    set(Python_EXECUTABLE "${PROJECT_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "")
-  endif()
+  foreach(python bin/python Scripts/python.exe)
+    if(NOT PYRE_IS_WHEEL AND NOT Python_EXECUTABLE AND EXISTS "${PROJECT_SOURCE_DIR}/.venv/${python}")
+      set(Python_EXECUTABLE "${PROJECT_SOURCE_DIR}/.venv/${python}" CACHE FILEPATH "")
+    endif()
+  endforeach()
   set(PYBIND11_FINDPYTHON ON)
   if(PYRE_WINDOWS_PYTHON)
     # A cross build: headers and import library are the target's, and its version is written in its headers; the

@@ -190,7 +190,7 @@ FLAGS: tuple[Flag, ...] = (
         "--bind",
         "text",
         None,
-        "Listen on host:port, [v6]:port, unix:/path or fd://3. May be given several times; instead of the four above.",
+        "Listen on host:port, [v6]:port, unix:/path or fd://3. May be given several times; instead of --host, --port, --uds and --fd.",
         multiple=True,
         short="-b",
         uvicorn=False,
@@ -209,7 +209,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("--root-path", "text", "", "The ASGI root_path, for an application that a proxy serves below a path."),
     Flag("--reset-contextvars", "switch", False, "Run each request in an empty contextvars.Context."),
     # ---- development
-    Flag("--reload", "switch", False, "Start the application anew whenever its files change."),
+    Flag(
+        "--reload",
+        "switch",
+        False,
+        "Start the application anew whenever its files change. What still runs then has 3 seconds.",
+    ),
     Flag(
         "--reload-dir",
         "path",

@@ -283,12 +283,12 @@ class Server:
             self._close_listeners()
             engine.drain()
             if not await self._finished(engine, self.config.timeout_graceful_shutdown):
-                if not self._force_exit:
-                    logger.error(
-                        "Cutting %d connection(s) and cancelling %d request(s): the graceful shutdown took too long.",
-                        engine.connections,
-                        engine.active_requests,
-                    )
+                logger.error(
+                    "Cutting %d connection(s) and cancelling %d request(s): %s.",
+                    engine.connections,
+                    engine.active_requests,
+                    "told to hurry" if self._force_exit else "the graceful shutdown took too long",
+                )
                 engine.abort()
                 await self._finished(engine, ABORT_GRACE, forced=True)
         if self.lifespan is not None:
