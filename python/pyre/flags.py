@@ -139,6 +139,10 @@ def _refuse_stop_event(value: str) -> str | None:
     return None if value else "It needs a name."
 
 
+def _refuse_reuse_port(value: bool) -> str | None:
+    return "Windows has no SO_REUSEPORT: leave it out; --io-threads works without." if value and IS_WINDOWS else None
+
+
 def _refuse_workers(value: int) -> str | None:
     return (
         "Several workers are not built yet: start one process for each core behind a proxy, or use 1."
@@ -190,7 +194,8 @@ FLAGS: tuple[Flag, ...] = (
         "--bind",
         "text",
         None,
-        "Listen on host:port, [v6]:port, unix:/path or fd://3. May be given several times; instead of --host, --port, --uds and --fd.",
+        "Listen on host:port, [v6]:port, unix:/path or fd://3. May be given several times; instead of --host, --port, "
+        "--uds and --fd.",
         multiple=True,
         short="-b",
         uvicorn=False,
@@ -355,7 +360,7 @@ FLAGS: tuple[Flag, ...] = (
         "Let other processes listen on the same TCP addresses (SO_REUSEPORT), and give each I/O thread a listener of "
         "its own: the kernel spreads the clients then. Those that wait where a process ends are reset. Not on Windows.",
         uvicorn=False,
-        refuses=_refuse_on_windows("Windows has no SO_REUSEPORT: leave it out; --io-threads needs no such thing."),
+        refuses=_refuse_reuse_port,
     ),
 )
 
