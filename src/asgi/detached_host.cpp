@@ -147,6 +147,7 @@ std::uint64_t DetachedHost::unfinished() const noexcept {
 
 std::vector<IoStats> DetachedHost::io_stats() noexcept {
   std::vector<IoStats> all;
+  all.reserve(io_.size());
   for (const auto& io : io_) all.push_back(io->stats());
   return all;
 }
