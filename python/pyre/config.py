@@ -299,7 +299,7 @@ class Config:
             self.addresses(),
             uds_permissions=self.uds_permissions,
             ipv6_only=self.ipv6_only,
-            reuse_port=self.reuse_port,
+            reuse_port=max(self.io_threads, 1) if self.reuse_port else 0,
         )
 
     def bind_socket(self) -> socket.socket:

@@ -35,7 +35,10 @@ ABORT_GRACE = 5.0
 """Seconds for the application's tasks to end after they were cancelled. One that swallows its cancellation is left
 behind."""
 
-_HEARTBEAT = 0.25  # seconds between two wake-ups of a loop that signals do not wake
+# Seconds between two wake-ups of a loop that signals do not wake; and of one that they do, as long as nobody takes the
+# wake-up descriptor away, which asyncio does when an application removes its last signal handler.
+_HEARTBEAT_DEAF = 0.25
+_HEARTBEAT = 5.0
 
 _TASK_POLL = 0.05  # seconds between two looks at tasks that outlive their connection, while shutting down only
 
@@ -176,15 +179,14 @@ class Server:
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        if self._is_deaf:
-            self._beat()
+        self._beat()
         # Taken before the application is there, so that what it sets in its lifespan is not seen by some requests
         # only.
         self._context = contextvars.Context() if self.config.reset_contextvars else contextvars.copy_context()
 
     def _beat(self) -> None:
         assert self._loop is not None
-        self._heartbeat = self._loop.call_later(_HEARTBEAT, self._beat)
+        self._heartbeat = self._loop.call_later(_HEARTBEAT_DEAF if self._is_deaf else _HEARTBEAT, self._beat)
 
     def _load(self) -> None:
         try:
@@ -252,8 +254,6 @@ class Server:
         # The engine copies the context that it is made in for each request.
         self._engine = self._context.run(Engine, config.loaded_app, asyncio.get_running_loop(), options)
         for listener in self.listeners:
-            if config.reuse_port:
-                listener.add_siblings(config.io_threads - 1)
             listener.listen(config.backlog)
             if listener.siblings:  # one for each thread
                 for thread, sock in enumerate((listener.sock, *listener.siblings)):

@@ -36,17 +36,20 @@ def woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
         try:
             yield True
         finally:
-            if _wakeup_fd() == far.fileno():  # else somebody has set another one meanwhile, asyncio for example
-                signal.set_wakeup_fd(-1)
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.remove_reader(near.fileno())
+            if _wakeup_fd() == far.fileno():  # else somebody has set another one meanwhile, asyncio for example
+                signal.set_wakeup_fd(-1)
 
 
 def _wakeup_fd() -> int:
     # There is no way to ask but to set it.
     current = signal.set_wakeup_fd(-1)
     if current != -1:
-        signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        try:
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        except (OSError, ValueError):  # somebody has closed it, and wakes nobody by it
+            return -1
     return current
 
 

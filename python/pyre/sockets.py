@@ -77,13 +77,7 @@ class Listener:
             raise _bind_error(self.name, error) from error
 
     def add_siblings(self, count: int) -> None:
-        """Binds `count` more sockets to the address of a TCP socket with SO_REUSEPORT; does nothing with another one.
-
-        Raises `BindError`.
-        """
-        option = getattr(socket, "SO_REUSEPORT", None)
-        if option is None or self.is_unix or not self.sock.getsockopt(socket.SOL_SOCKET, option):
-            return
+        """Binds `count` more sockets to the address of a TCP socket that has SO_REUSEPORT. Raises `BindError`."""
         only = self.sock.family == socket.AF_INET6 and self.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         try:
             for _ in range(count):
@@ -135,14 +129,18 @@ def parse_bind(text: str) -> Address:
 
 
 def bind_all(
-    addresses: Iterable[Address], *, uds_permissions: int = 0o660, ipv6_only: bool = False, reuse_port: bool = False
+    addresses: Iterable[Address], *, uds_permissions: int = 0o660, ipv6_only: bool = False, reuse_port: int = 0
 ) -> list[Listener]:
-    """Binds every address. Either all are bound, or none and `BindError` is raised."""
+    """Binds every address. Either all are bound, or none and `BindError` is raised. `reuse_port`: bind so many sockets
+    with SO_REUSEPORT to each TCP address; 0: one without."""
     listeners: list[Listener] = []
     try:
         for address in addresses:
             if isinstance(address, TcpAddress):
-                listeners.extend(_bind_tcp(address, ipv6_only, reuse_port))
+                bound = _bind_tcp(address, ipv6_only, reuse_port > 0)
+                listeners.extend(bound)
+                for listener in bound:
+                    listener.add_siblings(reuse_port - 1)
             elif isinstance(address, UnixAddress):
                 listeners.append(_bind_unix(address.path, uds_permissions))
             else:

@@ -16,6 +16,9 @@ DetachedHost::DetachedHost(std::vector<std::unique_ptr<net::Loop>> loops, const 
   for (std::uint32_t i = 0; i < count; ++i) {
     http::ServerOptions options = server_options;
     options.loop_index = i;
+    // What may wait for the application to look at is bounded in all, so each loop has its share of that; connections
+    // are counted by the placement.
+    options.limits.connections = (server_options.limits.connections + count - 1) / count;
     options.placement = placement_.get();
     io_.push_back(std::make_unique<IoThread>(std::move(loops[i]), inbox_,
                                              static_cast<http::RemotePort::Application&>(*this), std::move(options)));
@@ -85,7 +88,11 @@ void DetachedHost::close() noexcept {
     static_cast<void>(placement_.release());
   } else {
     // In their order: the first gives the others no more sockets when it has ended.
-    for (const auto& io : io_) io->stop();
+    for (std::size_t i = 0; i < io_.size(); ++i) {
+      io_[i]->begin_stop();
+      if (i == 0) io_[i]->join();
+    }
+    for (const auto& io : io_) io->join();
     // From here on there is one thread. What was on its way to the app is let go of, as far as that leads.
     do {
       while (inbox_.deliver() != 0) {
@@ -159,7 +166,9 @@ platform::Errc DetachedHost::open(FileOpening& request) noexcept {
     opening.deliver = opening.on_app_thread;
     opening.inbox->post(opening);
   };
-  return io_.front()->open(request);
+  // In turn: a disk that hangs holds one loop's two threads up, not everybody's.
+  next_opener_ = (next_opener_ + 1) % io_.size();
+  return io_[next_opener_]->open(request);
 }
 
 void DetachedHost::on_wake() noexcept {

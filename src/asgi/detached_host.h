@@ -63,6 +63,7 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   net::Mailbox inbox_;
   std::unique_ptr<http::Placement> placement_;  // for more than one thread
   std::vector<std::unique_ptr<IoThread>> io_;
+  std::size_t next_opener_ = 0;
   PyRef receiver_;  // pyre.wake.Receiver, for a socket pair
   bool registered_ = false;
   bool commands_wait_ = false;

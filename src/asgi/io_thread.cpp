@@ -134,13 +134,17 @@ platform::Errc IoThread::open(FileOpening& request) noexcept {
   return files == nullptr ? platform::Errc::exhausted : files->submit(*loop_, request);
 }
 
-void IoThread::stop() noexcept {
+void IoThread::begin_stop() noexcept {
   if (abandoned_ || !thread_.joinable()) return;
   call([this] {
     server_->stop_listening();
     server_->abort();
     stopping_ = true;
   });
+}
+
+void IoThread::join() noexcept {
+  if (abandoned_ || !thread_.joinable()) return;
   PyThreadState* state = PyEval_SaveThread();
   thread_.join();
   PyEval_RestoreThread(state);

@@ -22,7 +22,7 @@ class IoThread {
  public:
   IoThread(std::unique_ptr<net::Loop> loop, net::Mailbox& inbox, http::RemotePort::Application& application,
            http::ServerOptions options) noexcept;
-  ~IoThread();  // after stop()
+  ~IoThread();  // after join()
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
 
@@ -40,9 +40,11 @@ class IoThread {
   void abort() noexcept;
   [[nodiscard]] IoStats stats() noexcept;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept;
-  // Cuts every connection and ends the thread, once. From then on what is left belongs to the caller's thread.
-  void stop() noexcept;
-  // After stop(), when every exchange was released: runs what the loop still has to do, on this thread.
+  // Cuts every connection and ends the thread, once; join() waits for that. From then on what is left belongs to the
+  // caller's thread.
+  void begin_stop() noexcept;
+  void join() noexcept;
+  // After join(), when every exchange was released: runs what the loop still has to do, on this thread.
   void finish() noexcept;
   // In a fork()ed child there is no such thread, and what it held can be in any state: nothing is done any more, and
   // the owner leaks this object.

@@ -47,8 +47,9 @@ class AccessLog {
   // (\u00NN), so nothing is lost and any input is valid.
   // A target is cut after 8190 bytes, a user agent after 512, marked by "...".
   void record(const Entry& entry, std::int64_t wall_second, std::uint32_t source = 0) noexcept;
-  // The thread of `source`, once per tick. Wakes the writer only if it sleeps for want of lines or the ring is a quarter full; under load it
-  // wakes by itself every 50 ms, so a tick costs no system call, and a line is visible within ~60 ms.
+  // The thread of `source`, once per tick. Wakes the writer only if it sleeps for want of lines or the ring is a
+  // quarter full; under load it wakes by itself every 50 ms, so a tick costs no system call, and a line is visible
+  // within ~60 ms.
   void flush(std::uint32_t source = 0) noexcept;
   [[nodiscard]] std::uint64_t written() const noexcept;  // lines that the kernel took
   // Lines that found the ring full; the writer tells of them in a line when it works again.

@@ -21,7 +21,7 @@ struct Limits {
   std::uint32_t output_files = 16;              // queued files above which it waits, too: each holds a descriptor
   std::uint32_t drain_bytes = 64 * 1024;        // unread body that is drained to keep the connection alive
   std::uint32_t linger_bytes = 256 * 1024;      // discarded after an early answer, before the close
-  std::uint32_t connections = 10'000;           // open at once, per loop; then accepting pauses
+  std::uint32_t connections = 10'000;           // open at once, on all loops; then accepting pauses
   std::uint32_t header_block_out = 256 * 1024;  // a response head that an app may build
 };
 

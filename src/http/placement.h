@@ -4,7 +4,8 @@
 //
 // Why not one listener for each loop (SO_REUSEPORT): the kernel hashes, and with the few connections of a proxy's pool
 // one loop gets twice as many as another. A server that has listeners of its own anyway (that option) keeps what it
-// accepts, and is only counted.
+// accepts, and is only counted; since each such loop looks at the sum when it has accepted, all of them together may
+// then be above the limit by one less than their number.
 #pragma once
 
 #include <atomic>

@@ -157,6 +157,7 @@ platform::Error Server::listen(platform::NativeSocket listener, bool unix_socket
     impl_->placement->listens(impl_->core->options.loop_index, impl_->core->loop.mailbox(), &impl_->room);
   if (impl_->paused) made->pause(true);
   impl_->listeners.push_back(std::move(made));
+  impl_->check_limit();  // nobody has told us while we did not listen
   return error;
 }
 

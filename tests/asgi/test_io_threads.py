@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,9 @@ def test_reuse_port_gives_each_thread_a_listener(servers: Servers) -> None:
         # 61 clients that the kernel spreads over three listeners: none of them stays without.
         assert all(loop["connections_total"] > 0 for loop in loops(server))
         address = server.address
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        listening = "0A"
+        assert sum(row[1].endswith(f":{address[1]:04X}") and row[3] == listening for row in rows) == 3
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             other.bind(address)
@@ -208,7 +212,7 @@ def test_the_limit_holds_with_reuse_port(servers: Servers) -> None:
         left = list(wires)
         while left:  # whoever is served makes room for another
             answered = [wire for wire in left if not wire.quiet(0.05)]
-            assert answered
+            assert 0 < len(answered) <= 6 + 2  # each thread looks at the sum when it has accepted
             for wire in answered:
                 assert wire.response().text == "1"
                 wire.close()
