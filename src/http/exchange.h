@@ -38,6 +38,9 @@ class Exchange final : public AppExchange {
   // Bytes that wait in the connection's output, of earlier responses too.
   [[nodiscard]] std::uint64_t output_queued() const noexcept;
 
+  // The handler that stands before the application's: it has taken the request, and the application does not know it.
+  bool taken = false;
+
  private:
   friend class Connection;
   friend class ExchangePool;

@@ -181,6 +181,12 @@ FieldError ResponseHead::add(std::string_view name, std::string_view value) noex
   return append(name, value);
 }
 
+FieldError ResponseHead::add_lines(std::string_view lines) noexcept {
+  if (lines.size() > limit_ || bytes_.size() > limit_ - lines.size()) return FieldError::too_large;
+  bytes_.insert(bytes_.end(), lines.begin(), lines.end());
+  return FieldError::ok;
+}
+
 FieldError ResponseHead::append(std::string_view name, std::string_view value) noexcept {
   const std::size_t old = bytes_.size();
   const std::size_t size = name.size() + value.size() + 4;

@@ -31,6 +31,8 @@ class ResponseHead {
   //   Keep-Alive, Upgrade, Proxy-Connection: dropped; Trailer: kept; Content-Length: remembered, written by the server;
   //   Date, Server: kept, and then the server adds none of its own.
   [[nodiscard]] FieldError add(std::string_view name, std::string_view value) noexcept;
+  // Complete "name: value\r\n" lines of our own, in which nothing is left to check: none of the fields above.
+  [[nodiscard]] FieldError add_lines(std::string_view lines) noexcept;
 
   [[nodiscard]] std::uint16_t status() const noexcept { return status_; }
   [[nodiscard]] std::string_view fields() const noexcept {

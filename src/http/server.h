@@ -17,6 +17,7 @@
 namespace pyre::http {
 
 class Placement;
+class StaticFiles;
 
 class ServerOptions {
  public:
@@ -30,6 +31,7 @@ class ServerOptions {
   AccessLog* access_log = nullptr;  // null: off. Outlives the server.
   std::uint32_t loop_index = 0;     // among the loops of one process: its source in the log, its place in `placement`
   Placement* placement = nullptr;   // null: this server is alone. Outlives the server.
+  std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
 };
 
 struct ServerStats {

@@ -3,13 +3,19 @@
 #include <chrono>
 
 #include "http/connection.h"
+#include "http/static_handler.h"
 #include "platform/clock.h"
 #include "platform/memory.h"
 
 namespace pyre::http {
 
 ServerCore::ServerCore(net::Loop& on_loop, RequestHandler& to_handler, ServerOptions with) noexcept
-    : loop(on_loop), handler(to_handler), options(std::move(with)) {
+    : loop(on_loop),
+      static_handler(with.static_files == nullptr
+                         ? nullptr
+                         : std::make_unique<StaticHandler>(on_loop, with.static_files, to_handler)),
+      handler(static_handler != nullptr ? *static_handler : to_handler),
+      options(std::move(with)) {
   if (!options.server_header.empty()) server_line = "server: " + options.server_header + "\r\n";
 }
 
@@ -78,6 +84,7 @@ void ServerCore::write_log() noexcept {
 void ServerCore::orphan() noexcept {
   if (log_first_ != nullptr) write_log();
   loop.cancel(log_work_);
+  if (static_handler != nullptr) static_handler->give_up();
   orphaned_ = true;
   exchange_returned();
 }

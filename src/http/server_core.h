@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "http/body_queue.h"
 #include "http/date_cache.h"
@@ -13,6 +14,7 @@
 namespace pyre::http {
 
 class Connection;
+class StaticHandler;
 
 struct ServerCore {
   ServerCore(net::Loop& on_loop, RequestHandler& to_handler, ServerOptions with) noexcept;
@@ -21,6 +23,7 @@ struct ServerCore {
   ServerCore& operator=(const ServerCore&) = delete;
 
   net::Loop& loop;
+  const std::unique_ptr<StaticHandler> static_handler;  // before the application's, if there are static files
   RequestHandler& handler;
   ServerOptions options;
   ServerStats stats;

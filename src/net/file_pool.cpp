@@ -54,6 +54,7 @@ void FilePool::abandon_after_fork() noexcept {
 
 Errc FilePool::submit(Loop& home, OpenRequest& request) noexcept { return enqueue(home, request); }
 Errc FilePool::submit(Loop& home, ReadAheadRequest& request) noexcept { return enqueue(home, request); }
+Errc FilePool::submit(Loop& home, CallRequest& request) noexcept { return enqueue(home, request); }
 
 Errc FilePool::enqueue(Loop& home, Request& request) noexcept {
   if (impl_ == nullptr) return Errc::unsupported;
@@ -115,6 +116,11 @@ void FilePool::carry_out(Request& request) noexcept {
   if (request.kind_ == Request::Kind::read_ahead) {
     auto& ahead = static_cast<ReadAheadRequest&>(request);
     ahead.error = platform::read_ahead(ahead.file, ahead.offset, ahead.count);
+    return;
+  }
+  if (request.kind_ == Request::Kind::call) {
+    auto& call = static_cast<CallRequest&>(request);
+    call.run(call);
     return;
   }
   auto& open = static_cast<OpenRequest&>(request);

@@ -18,7 +18,7 @@ class FilePool {
 
   class Request : public Letter {
    protected:
-    enum class Kind : std::uint8_t { open, read_ahead };
+    enum class Kind : std::uint8_t { open, read_ahead, call };
     Request(Deliver completed, Kind kind) noexcept : Letter(completed), kind_(kind) {}
 
    private:
@@ -42,6 +42,11 @@ class FilePool {
     std::uint32_t count = 0;
     platform::Error error{platform::Errc::ok, 0};
   };
+  struct CallRequest : Request {  // anything else that a disk may hold up: `run` is called on one of the threads
+    using Run = void (*)(CallRequest&) noexcept;
+    CallRequest(Deliver completed, Run r) noexcept : Request(completed, Kind::call), run(r) {}
+    Run run;
+  };
 
   // Threads start at the first request, with all signals blocked. A test may ask for a shorter queue.
   explicit FilePool(std::size_t max_queued = kMaxQueued);
@@ -52,6 +57,7 @@ class FilePool {
   // or no thread could be started; the request is still the caller's.
   [[nodiscard]] platform::Errc submit(Loop& home, OpenRequest& request) noexcept;
   [[nodiscard]] platform::Errc submit(Loop& home, ReadAheadRequest& request) noexcept;
+  [[nodiscard]] platform::Errc submit(Loop& home, CallRequest& request) noexcept;
   // Nothing is queued or being worked on: every request has been mailed. For tests that wait for the end of everything.
   [[nodiscard]] bool idle() const noexcept;
   // In a fork()ed child the threads do not exist, and the lock may be held for ever: nothing is touched any more.

@@ -12,8 +12,17 @@ namespace pyre::platform {
 struct FileInfo {
   std::uint64_t size = 0;
   std::int64_t modified_ns = 0;  // since the Unix epoch
+  std::uint64_t id = 0;          // the inode: another file of the same name has another one
   bool regular = false;          // neither directory, device, fifo nor socket
+  bool directory = false;
 };
+
+// Do names follow Windows' rules: backslashes, streams behind a colon, devices by name, blanks and dots that vanish?
+#ifdef _WIN32
+inline constexpr bool windows_file_names = true;
+#else
+inline constexpr bool windows_file_names = false;
+#endif
 
 // Read-only, close-on-exec, and O_NONBLOCK so that opening a fifo does not hang. `path` is UTF-8, NUL-terminated.
 [[nodiscard]] Expected<NativeFile> open_file(const char* path) noexcept;

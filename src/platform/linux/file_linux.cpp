@@ -25,7 +25,9 @@ Expected<FileInfo> stat_file(NativeFile file) noexcept {
   FileInfo info;
   info.size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
   info.modified_ns = std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+  info.id = status.st_ino;
   info.regular = S_ISREG(status.st_mode);
+  info.directory = S_ISDIR(status.st_mode);
   return info;
 }
 

@@ -101,7 +101,9 @@ Expected<FileInfo> stat_file(NativeFile file) noexcept {
   const auto ticks = static_cast<std::int64_t>((std::uint64_t{found.ftLastWriteTime.dwHighDateTime} << 32) |
                                                found.ftLastWriteTime.dwLowDateTime);
   info.modified_ns = (ticks - kTicksTo1970) * 100;
-  info.regular = (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == 0;
+  info.id = (std::uint64_t{found.nFileIndexHigh} << 32) | found.nFileIndexLow;
+  info.directory = (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+  info.regular = !info.directory;
   return info;
 }
 

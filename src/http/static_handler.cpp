@@ -1,0 +1,139 @@
+#include "http/static_handler.h"
+
+#include "http/static_path.h"
+#include "http/static_response.h"
+
+namespace pyre::http {
+namespace {
+
+bool is_get_or_head(const RequestHead& request) noexcept { return request.method() == "GET" || request.is_head(); }
+
+}  // namespace
+
+StaticHandler::StaticHandler(net::Loop& loop, std::shared_ptr<const StaticFiles> files, RequestHandler& next) noexcept
+    : loop_(loop), files_(std::move(files)), next_(next), open_files_(loop, files_, *this) {}
+
+void StaticHandler::give_up() noexcept {
+  loop_.cancel(work_);
+  while (first_ != nullptr) {
+    Exchange& exchange = *first_;
+    first_ = static_cast<Exchange*>(exchange.app_next);
+    exchange.app_next = nullptr;
+    exchange.release();
+  }
+  last_ = nullptr;
+  while (Exchange* exchange = open_files_.take_waiting()) exchange->release();
+}
+
+const StaticFiles::Route* StaticHandler::route_of(const RequestHead& request, StaticName& name) noexcept {
+  std::string_view path = request.path();
+  if (request.path_has_escape) {
+    decode_path(path, decoded_);
+    path = decoded_;
+  }
+  const StaticFiles::Route* route = files_->match(path);
+  if (route != nullptr) name = split_static_name(path.substr(route->prefix.size()));
+  return route;
+}
+
+// The http layer is in the middle of something: the answer waits until it is through, within the same tick.
+void StaticHandler::on_request(Exchange& exchange) noexcept {
+  const RequestHead& request = exchange.request();
+  StaticName name;
+  const StaticFiles::Route* route = route_of(request, name);
+  // Below "/" are the application's paths. What it may have to answer in the end must be as it came: so nothing with a
+  // body, of which a part could come meanwhile.
+  if (route == nullptr || (route->falls_through() && (!is_get_or_head(request) || request.has_body() ||
+                                                      !is_servable(name.name, platform::windows_file_names))))
+    return next_.on_request(exchange);
+  exchange.taken = true;
+  exchange.app_next = nullptr;
+  if (last_ == nullptr)
+    first_ = &exchange;
+  else
+    last_->app_next = &exchange;
+  last_ = &exchange;
+  loop_.defer(work_);
+}
+
+void StaticHandler::on_body(Exchange& exchange) noexcept {
+  if (!exchange.taken) next_.on_body(exchange);  // else nobody wants it
+}
+
+void StaticHandler::on_drained(Exchange& exchange) noexcept {
+  if (!exchange.taken) next_.on_drained(exchange);
+}
+
+void StaticHandler::on_disconnect(Exchange& exchange, bool dead) noexcept {
+  if (!exchange.taken) next_.on_disconnect(exchange, dead);  // else it is seen when its turn comes
+}
+
+void StaticHandler::on_connection_info_released(ConnectionInfo& info) noexcept {
+  next_.on_connection_info_released(info);
+}
+
+void StaticHandler::run() noexcept {
+  for (int i = 0; first_ != nullptr && i < kMaxAtOnce; ++i) {
+    Exchange& exchange = *first_;
+    first_ = static_cast<Exchange*>(exchange.app_next);
+    if (first_ == nullptr) last_ = nullptr;
+    exchange.app_next = nullptr;
+    serve(exchange);
+  }
+  if (first_ != nullptr) loop_.defer(work_);
+}
+
+void StaticHandler::serve(Exchange& exchange) noexcept {
+  if (exchange.dead()) return exchange.release();
+  const RequestHead& request = exchange.request();
+  StaticName name;
+  const StaticFiles::Route* route = route_of(request, name);
+  if (!is_get_or_head(request)) {
+    send_static_methods(exchange);
+    return exchange.release();
+  }
+  if (!is_servable(name.name, platform::windows_file_names)) return answer_missing(exchange, false);
+  const FileSet* set = nullptr;
+  switch (open_files_.look_up(*route, name, exchange, set)) {
+    case OpenFiles::Look::found:
+      return on_found(exchange, *set);
+    case OpenFiles::Look::waits:
+      return;
+    case OpenFiles::Look::busy:
+      exchange.fail(503);
+      return exchange.release();
+  }
+}
+
+void StaticHandler::on_found(Exchange& exchange, const FileSet& set) noexcept {
+  if (exchange.dead()) return exchange.release();
+  switch (set.kind) {
+    case FileSet::Kind::file:
+      send_static_file(exchange, set, loop_.wall_second());
+      break;
+    case FileSet::Kind::folder:
+      send_slash_redirect(exchange);
+      break;
+    case FileSet::Kind::missing: {
+      StaticName name;
+      const StaticFiles::Route* route = route_of(exchange.request(), name);
+      return answer_missing(exchange, route->falls_through());
+    }
+    case FileSet::Kind::shortage:
+      exchange.fail(503);
+      break;
+  }
+  exchange.release();
+}
+
+void StaticHandler::answer_missing(Exchange& exchange, bool falls_through) noexcept {
+  if (!falls_through) {
+    exchange.fail(404);
+    return exchange.release();
+  }
+  exchange.taken = false;
+  next_.on_request(exchange);
+  if (exchange.peer_finished()) next_.on_disconnect(exchange, false);
+}
+
+}  // namespace pyre::http
