@@ -21,6 +21,7 @@ from pyre.logging import LOGGING_CONFIG, LogConfig
 from pyre.loops import loop_factory
 from pyre.paths import reachable
 from pyre.sockets import Address, InheritedSocket, Listener, TcpAddress, UnixAddress, bind_all, parse_bind
+from pyre.static import parse_static
 
 logger = logging.getLogger("pyre.error")
 
@@ -110,6 +111,8 @@ class Config:
         h11_max_incomplete_event_size: int | None = None,
         io_threads: int = 0,
         reuse_port: bool = False,
+        static: Iterable[str] | str | None = None,
+        static_max_age: int | None = None,
         timeout_notify: float = 30.0,
         callback_notify: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -170,6 +173,8 @@ class Config:
         self.use_colors = use_colors
         self.io_threads = io_threads
         self.reuse_port = reuse_port
+        self.static = parse_static(_texts(static))
+        self.static_max_age = static_max_age
         self.timeout_notify = timeout_notify
         self.callback_notify = callback_notify
 
@@ -336,6 +341,8 @@ class Config:
             # 0 means "close after the response" in uvicorn; to the engine's timer wheel one tick is the same.
             "timeout_keep_alive": max(self.timeout_keep_alive, 0.001),
             "io_threads": self.io_threads,
+            "static": [(route, os.fsencode(directory)) for route, directory in self.static],
+            "static_max_age": -1 if self.static_max_age is None else self.static_max_age,
             "io_wake": os.environ.get("PYRE_IO_WAKE", "auto"),  # not an option: for tests
         }
 
@@ -380,6 +387,8 @@ class Config:
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0: it cannot be switched off.")
+        if self.static_max_age is not None and not 0 <= self.static_max_age <= 2**31:  # RFC 9111 1.2.2: enough for all
+            raise ConfigError(f"--static-max-age {self.static_max_age}: it must be between 0 and {2**31}.")
         if self.timeout_graceful_shutdown is not None:
             _at_least("timeout_graceful_shutdown", self.timeout_graceful_shutdown, 0)
         if self.log_level is not None:

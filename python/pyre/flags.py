@@ -306,6 +306,23 @@ FLAGS: tuple[Flag, ...] = (
         parameter="headers",
         multiple=True,
     ),
+    # ---- static files
+    Flag(
+        "--static",
+        "text",
+        None,
+        "Answer the paths below ROUTE with the files below DIR, without the application: /static=public. May be given "
+        "several times. Below the route / only files that exist are taken from the application.",
+        multiple=True,
+        uvicorn=False,
+    ),
+    Flag(
+        "--static-max-age",
+        "integer",
+        None,
+        "Seconds that clients may keep a static file without asking again.  [default: no Cache-Control]",
+        uvicorn=False,
+    ),
     # ---- logging
     Flag("--log-level", "choice", None, "The least level to log.  [default: info]", choices=_LEVELS),
     Flag("--log-config", "file", None, "A logging configuration: .json, .yaml or .ini."),

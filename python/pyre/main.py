@@ -68,6 +68,8 @@ def run(
     server_header: bool = False,
     date_header: bool = True,
     headers: Iterable[tuple[str, str]] | None = None,
+    static: Iterable[str] | str | None = None,
+    static_max_age: int | None = None,
     log_level: str | int | None = None,
     log_config: LogConfig | None = LOGGING_CONFIG,
     log_format: str = "text",

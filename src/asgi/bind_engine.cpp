@@ -18,6 +18,7 @@
 #include "asgi/native_file.h"
 #include "asgi/os_error.h"
 #include "http/access_log.h"
+#include "http/static_files.h"
 
 namespace py = pybind11;
 
@@ -85,6 +86,7 @@ class Engine {
     const auto trusted = read.get<std::string>("forwarded_allow_ips", "");
     if (std::string bad; !trusted.empty() && !server.trusted_proxies.parse(trusted, bad))
       throw py::value_error("forwarded_allow_ips: not an address, a network, 'unix:' or '*': '" + bad + "'");
+    add_static_files(server, read.get("static", py::list()), read.get<std::int64_t>("static_max_age", -1));
     const int log_fd = read.get("access_log_fd", -1);
     const auto log_format = read.get<std::string>("access_log_format", "text");
     if (log_format != "text" && log_format != "json")
@@ -251,6 +253,20 @@ class Engine {
     server.default_fields = std::string(fields.fields());
     if (fields.has_date()) server.date_header = false;
     if (fields.has_server()) server.server_header.clear();
+  }
+
+  static void add_static_files(http::ServerOptions& server, const py::list& routes, std::int64_t max_age) {
+    if (routes.empty()) return;
+    auto files = std::make_shared<http::StaticFiles>();
+    for (const py::handle& item : routes) {
+      const auto [route, directory] = py::cast<std::pair<std::string, std::string>>(item);
+      const platform::Error error = files->add(route, directory.c_str());
+      if (error.code == platform::Errc::ok) continue;
+      raise_os_error(error, directory.c_str());
+      throw py::error_already_set();
+    }
+    if (max_age >= 0) files->set_max_age(static_cast<std::uint32_t>(max_age));
+    server.static_files = std::move(files);
   }
 
   std::unique_ptr<http::AccessLog> log_;  // outlives the host's server
