@@ -20,8 +20,7 @@ struct OpenFiles::Lookup : net::FilePool::CallRequest {
         now(o.loop_.wall_second()) {}
   static void load(CallRequest& request) noexcept {
     auto& self = static_cast<Lookup&>(request);
-    self.result =
-        FileSet::load(*self.route->directory, self.name, self.folder, self.files->cache_line(), self.now);
+    self.result = FileSet::load(*self.route->directory, self.name, self.folder, self.files->cache_line(), self.now);
   }
   static void delivered(net::Letter& letter) noexcept {
     std::unique_ptr<Lookup> self(&static_cast<Lookup&>(letter));

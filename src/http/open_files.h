@@ -20,9 +20,9 @@ namespace pyre::http {
 
 class OpenFiles {
  public:
-  static constexpr std::size_t kMaxFiles = 512;         // at most 16 KiB each (times four with siblings): 32 MiB
-  static constexpr std::size_t kMaxDescriptors = 128;   // of 1,024, which is the usual limit of a process
-  static constexpr std::size_t kMaxMissing = 1024;      // for the route "/", below which most paths are the app's
+  static constexpr std::size_t kMaxFiles = 512;             // at most 16 KiB each (times four with siblings): 32 MiB
+  static constexpr std::size_t kMaxDescriptors = 128;       // of 1,024, which is the usual limit of a process
+  static constexpr std::size_t kMaxMissing = 1024;          // for the route "/", below which most paths are the app's
   static constexpr std::chrono::milliseconds kFresh{1000};  // how long a change may go unseen
 
   class Waiter {

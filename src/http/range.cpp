@@ -73,8 +73,8 @@ RangeSet::Verdict RangeSet::parse(std::string_view field, std::uint64_t size) no
       ByteRange range;
       if (++asked > kMaxAsked || !parse_one(element, size, range)) return Verdict::whole;
       if (range.count != 0) {
+        if (range.count > size - sum) return Verdict::whole;
         sum += range.count;
-        if (sum > size) return Verdict::whole;
         ranges_[count_++] = range;
       }
     }

@@ -26,8 +26,8 @@ class RangeSet {
     partial,        // 206
     unsatisfiable,  // 416
   };
-  // Of a representation of `size` bytes. A field that has more ranges than the above, or that asks for more bytes in sum
-  // than there are, is an attack or a mistake: it is not followed (RFC 9110 14.2).
+  // Of a representation of `size` bytes. A field that has more ranges than the above, or that asks for more bytes in
+  // sum than there are, is an attack or a mistake: it is not followed (RFC 9110 14.2).
   [[nodiscard]] Verdict parse(std::string_view field, std::uint64_t size) noexcept;
 
   // After Verdict::partial: in the order of the field, or by position if some of them overlapped and were joined.

@@ -1,5 +1,5 @@
-// StaticFiles: which paths are answered from which directories (--static). Made at the start, immutable from then on, and
-// shared by all loops.
+// StaticFiles: which paths are answered from which directories (--static). Made at the start, immutable from then on,
+// and shared by all loops.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,9 @@ class StaticFiles {
   // The route that `path`, decoded, is at or below, by whole segments; of several the longest. Null: none.
   [[nodiscard]] const Route* match(std::string_view path) const noexcept;
   [[nodiscard]] const std::vector<Route>& routes() const noexcept { return routes_; }
-  [[nodiscard]] const std::string& cache_line() const noexcept { return cache_line_; }  // "cache-control: ...\r\n" or ""
+  [[nodiscard]] const std::string& cache_line() const noexcept {
+    return cache_line_;
+  }  // "cache-control: ...\r\n" or ""
 
  private:
   std::vector<Route> routes_;  // the longest prefix first

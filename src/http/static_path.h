@@ -1,5 +1,5 @@
-// Static paths: from the path of a request to a name that may be looked for in a directory. Pure text: what a name leads
-// to is for platform::Directory.
+// Static paths: from the path of a request to a name that may be looked for in a directory. Pure text: what a name
+// leads to is for platform::Directory.
 #pragma once
 
 #include <string>

@@ -23,9 +23,9 @@ void finish_with_text(Exchange& exchange) noexcept {
 
 Outcome write_part(Exchange& exchange, StaticFile& file, ByteRange part, bool last) noexcept {
   const net::Borrowed owner = file.share();
-  const Outcome outcome =
-      file.in_memory() ? exchange.write(bytes_of(file.body().substr(part.first, part.count)), owner, last)
-                       : exchange.write_file(file.file(), part.first, part.count, owner, last);
+  const Outcome outcome = file.in_memory()
+                              ? exchange.write(bytes_of(file.body().substr(part.first, part.count)), owner, last)
+                              : exchange.write_file(file.file(), part.first, part.count, owner, last);
   if (outcome != Outcome::ok) StaticFile::drop(&file);
   return outcome;
 }
