@@ -42,6 +42,11 @@ class Engine(metaclass=_pybind11_type):
         `loop`, which must have add_reader, 1 on a thread of its own, more raises ValueError; `io_wake` "auto" |
         "event" | "socket_pair": how that thread wakes `loop`, by a handle that it watches or by a socket that it
         receives from.
+        () -> None (called once), `on_error` (BaseException, scope) -> None; `static` list[tuple[str, bytes]] of routes
+        and directories (a directory that cannot be opened raises OSError), `static_max_age` int seconds (-1: no
+        Cache-Control); `io_threads` int: 0 hosts the I/O in `loop`, which must have add_reader, 1 on a thread of its
+        own, more raises ValueError; `io_wake` "auto" | "event" | "socket_pair": how that thread wakes `loop`, by a
+        handle that it watches or by a socket that it receives from.
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:

@@ -10,7 +10,7 @@ namespace pyre::http {
 // Decodes each "%41" once; what is no escape stays as it is, as urllib.parse.unquote() leaves it.
 void decode_path(std::string_view raw, std::string& out);
 
-// What is left of a path below a route: "css/a.css" and "css/" alike give "css" with or without `folder`.
+// What is left of a path below a route.
 struct StaticName {
   std::string_view name;  // without a '/' at either end; "" is the directory itself
   bool folder = false;    // it ended with a '/'
