@@ -65,7 +65,7 @@ def server(serve: Callable[..., Server], root: Path) -> Server:
 
 @pytest.fixture
 def place(root: Path) -> Iterator[Path]:
-    """A folder below the root for one test's own files. Of a new name, since what a name led to is known for a second."""
+    """A folder below the root for one test's own files; of a new name, as the server keeps what a name led to."""
     place = Path(tempfile.mkdtemp(prefix="place-", dir=root))
     place.chmod(0o755)
     yield place
