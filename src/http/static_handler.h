@@ -52,7 +52,8 @@ class StaticHandler final : public RequestHandler, private OpenFiles::Waiter {
   OpenFiles open_files_;
   Exchange* first_ = nullptr;  // to be answered, linked by app_next
   Exchange* last_ = nullptr;
-  std::string decoded_;  // keeps its memory
+  std::string decoded_;  // these keep their memory
+  std::string name_;
   Work work_{*this};
 };
 

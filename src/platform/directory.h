@@ -20,6 +20,8 @@ class Directory {
   // Read-only and as open_file() does it; folders, too. `name` is UTF-8: segments with one '/' between them, none of
   // them empty, "." or ".."; "" is the directory itself. Any thread.
   [[nodiscard]] Expected<NativeFile> open_beneath(const char* name) const noexcept;
+  // Never blocks: the system remembers that this name leads nowhere. False: it does not know, or there is something.
+  [[nodiscard]] bool is_known_missing(const char* name) const noexcept;
   // From now on as on a kernel without openat2(), where that makes a difference.
   void pretend_old_kernel_for_tests() noexcept { old_kernel_ = true; }
 

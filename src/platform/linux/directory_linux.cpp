@@ -110,4 +110,17 @@ Expected<NativeFile> Directory::open_beneath(const char* name) const noexcept {
   return file;
 }
 
+// RESOLVE_CACHED (Linux 5.12): EAGAIN instead of asking the disk. What leads out (EXDEV) is as good as missing. An
+// older kernel says EINVAL, which is no answer.
+bool Directory::is_known_missing(const char* name) const noexcept {
+  if (old_kernel_ || *name == '\0') return false;
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
+  const long file = ::syscall(SYS_openat2, root_->file, name, &how, sizeof how);
+  if (file < 0) return errno == ENOENT || errno == ENOTDIR || errno == EXDEV;
+  static_cast<void>(::close(static_cast<int>(file)));
+  return false;
+}
+
 }  // namespace pyre::platform

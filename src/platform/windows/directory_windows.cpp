@@ -99,4 +99,6 @@ Expected<NativeFile> Directory::open_beneath(const char* name) const noexcept {
   return NativeFile{file};
 }
 
+bool Directory::is_known_missing(const char*) const noexcept { return false; }  // there is no way to ask
+
 }  // namespace pyre::platform

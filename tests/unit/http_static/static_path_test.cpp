@@ -63,12 +63,12 @@ TEST(StaticPath, hostile_names_are_not) {
 
 TEST(StaticPath, what_windows_makes_of_a_name_is_not_servable_there) {
   for (const std::string_view rest :
-       {"/a\\b",                 "/a\\..\\b", "/\\",       "/C:",       "/C:/x",
-        "/a.txt:stream", "/a.txt::$DATA",  "/a.",       "/a ",       "/a.txt.",   "/a. .",
-        "/a./b",         "/dir /b",        "/nul",      "/NUL",      "/Nul.txt",  "/nul.tar.gz",
-        "/con",          "/aux/b",         "/a/prn",    "/com1",     "/COM9.log", "/lpt0",
-        "/com\xc2\xb9",  "/LPT\xc2\xb3.x", "/conin$",   "/nul .txt", "/a*",       "/a?",
-        "/a<b",          "/a|b",           "/a\"b",     "/a\tb"}) {
+       {"/a\\b",          "/a\\..\\b", "/\\",       "/C:",       "/C:/x",       "/a.txt:stream",
+        "/a.txt::$DATA",  "/a.",       "/a ",       "/a.txt.",   "/a. .",       "/a./b",
+        "/dir /b",        "/nul",      "/NUL",      "/Nul.txt",  "/nul.tar.gz", "/con",
+        "/aux/b",         "/a/prn",    "/com1",     "/COM9.log", "/lpt0",       "/com\xc2\xb9",
+        "/LPT\xc2\xb3.x", "/conin$",   "/nul .txt", "/a*",       "/a?",         "/a<b",
+        "/a|b",           "/a\"b",     "/a\tb"}) {
     EXPECT_FALSE(servable(rest, true)) << rest;
     EXPECT_TRUE(servable(rest, false)) << rest << " is a plain name on Linux";
   }

@@ -82,6 +82,16 @@ TEST_P(Beneath, it_means_the_directory_and_not_its_name) {
   EXPECT_EQ(open("file"), 0);
 }
 
+TEST_P(Beneath, what_is_there_is_never_known_to_be_missing) {
+  EXPECT_NE(open("none/file"), 0);  // now the kernel remembers
+  EXPECT_FALSE(directory->is_known_missing("file"));
+  EXPECT_FALSE(directory->is_known_missing("sub"));
+  EXPECT_FALSE(directory->is_known_missing(""));
+  EXPECT_FALSE(old_kernel() && directory->is_known_missing("none/file"));
+  folder.make_file("root/none", "");
+  EXPECT_FALSE(directory->is_known_missing("none"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Directory, Beneath, ::testing::Bool(),
                          [](const auto& of) { return of.param ? "on_an_old_kernel" : "with_openat2"; });
 
