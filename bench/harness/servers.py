@@ -24,6 +24,8 @@ APPS = BENCH / "apps"
 START_SECONDS = 30.0
 # The name of the large file in a run's temporary directory; the pathsend apps find it through this variable, too.
 BENCH_FILE = "BENCH_FILE"
+# The folder there of the files that are served as /static.
+STATIC_FOLDER = "static"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Options:
     # Accept more connections than the default limit allows.
     many_connections: bool = False
     io_threads: int = 0  # pyre only
+    static: bool = False  # /static is answered with files
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -61,6 +64,8 @@ def _pyre(port: int, options: Options, work: Path) -> list[str]:
         command += ["--limit-connections", "20000"]
     if options.io_threads:
         command += ["--io-threads", str(options.io_threads)]
+    if options.static:
+        command += ["--static", f"/static={work / STATIC_FOLDER}"]
     return command
 
 
@@ -115,7 +120,12 @@ http {{
   keepalive_requests 1000000000;
   client_body_temp_path {work}; proxy_temp_path {work}; fastcgi_temp_path {work};
   uwsgi_temp_path {work}; scgi_temp_path {work};
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "Hello, world!"; }} }}
+  sendfile on; open_file_cache max=1000; open_file_cache_valid 1s;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ return 200 "Hello, world!"; }}
+    location /static/ {{ root {work}; }}
+  }}
 }}
 """
 
@@ -214,6 +224,8 @@ def app_environment(extra: Mapping[str, str], work: Path) -> dict[str, str]:
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     if (work / BENCH_FILE).exists():
         env[BENCH_FILE] = str(work / BENCH_FILE)
+    if (work / STATIC_FOLDER).exists():
+        env["BENCH_STATIC"] = str(work / STATIC_FOLDER)
     env.update(extra)
     return env
 

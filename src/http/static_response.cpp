@@ -1,5 +1,7 @@
 #include "http/static_response.h"
 
+#include <array>
+#include <charconv>
 #include <string>
 
 #include "http/accept_encoding.h"
@@ -30,18 +32,34 @@ Outcome write_part(Exchange& exchange, StaticFile& file, ByteRange part, bool la
   return outcome;
 }
 
-void append_content_range(std::string& out, const ByteRange& part, std::uint64_t size) {
-  out.append("bytes ").append(std::to_string(part.first)).append("-").append(std::to_string(part.last()));
-  out.append("/").append(std::to_string(size));
-}
+// "bytes 0-9/100", without an allocation: players ask for part after part.
+class ContentRange {
+ public:
+  ContentRange(const ByteRange& part, std::uint64_t size) noexcept {
+    add("bytes ");
+    add(part.first);
+    add("-");
+    add(part.last());
+    add("/");
+    add(size);
+  }
+  [[nodiscard]] std::string_view text() const noexcept { return {text_.data(), used_}; }
+
+ private:
+  void add(std::string_view text) noexcept { used_ += text.copy(text_.data() + used_, text.size()); }
+  void add(std::uint64_t number) noexcept {
+    char* const end = text_.data() + text_.size();
+    used_ = static_cast<std::size_t>(std::to_chars(text_.data() + used_, end, number).ptr - text_.data());
+  }
+  std::array<char, 8 + 3 * 20> text_;  // 2^64 has 20 digits
+  std::size_t used_ = 0;
+};
 
 void send_one_part(Exchange& exchange, StaticFile& file, ByteRange part) noexcept {
   ResponseHead& head = exchange.response_head();
   head.start(206);
   (void)head.add_lines(file.lines());
-  std::string range;
-  append_content_range(range, part, file.size());
-  (void)head.add("content-range", range);
+  (void)head.add("content-range", ContentRange(part, file.size()).text());
   if (exchange.start() == Outcome::ok) (void)write_part(exchange, file, part, true);
 }
 
@@ -57,9 +75,7 @@ void send_parts(Exchange& exchange, StaticFile& file, std::span<const ByteRange>
   std::array<std::uint32_t, RangeSet::kMaxRanges> ends{};
   for (std::size_t i = 0; i < parts.size(); ++i) {
     before.append(i == 0 ? "--" : "\r\n--").append(boundary).append("\r\n").append(file.type_line());
-    before.append("content-range: ");
-    append_content_range(before, parts[i], file.size());
-    before.append("\r\n\r\n");
+    before.append("content-range: ").append(ContentRange(parts[i], file.size()).text()).append("\r\n\r\n");
     ends[i] = static_cast<std::uint32_t>(before.size());
     total += parts[i].count;
   }
