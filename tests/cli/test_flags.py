@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -340,6 +341,12 @@ ENVIRONMENT = {
 def test_environment_variables_are_read_as_flags_are(name: str, invoke: Invoke) -> None:
     text, parameter, expected = ENVIRONMENT[name]
     assert getattr(invoke.config(env={name: text}), parameter) == expected
+
+
+def test_static_routes_come_from_the_environment_and_are_absolute(invoke: Invoke) -> None:
+    static = invoke.config(env={"PYRE_STATIC": "/a=.,/b/=."}).static
+    assert static == [("/a", os.getcwd()), ("/b", os.getcwd())]
+    assert invoke.config("--static", "/c=.", env={"PYRE_STATIC": "/a=."}).static == [("/c", os.getcwd())]
 
 
 def test_every_flag_has_an_environment_variable() -> None:
