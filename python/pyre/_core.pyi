@@ -32,21 +32,11 @@ class Engine(metaclass=_pybind11_type):
         `limit_request_line`, `limit_request_fields`, `limit_request_header_size`, `limit_request_body` (0: none),
         `limit_connections`: int; `timeout_header`, `timeout_body`, `timeout_write`, `timeout_keep_alive`: float
         seconds; `timeout_body_min_rate` int bytes/s (0: any); `limit_max_requests` int (0: none), `on_max_requests`
-        () -> None (called once), `on_error` (BaseException, scope) -> None; `io_threads` int: 0 hosts the I/O in
-        `loop`, which must have add_reader, 1 to 64 on as many threads of its own, more raises ValueError; `io_wake`
-        "auto" | "event" | "socket_pair": how those threads wake `loop`, by a handle that it watches or by a socket that
-        it receives from.
-        () -> None (called once), `on_error` (BaseException, scope) -> None; `static` list[tuple[str, bytes]] of routes and
-        directories (a directory that cannot be opened raises OSError), `static_max_age` int seconds (-1: no
-        Cache-Control); `io_threads` int: 0 hosts the I/O in
-        `loop`, which must have add_reader, 1 on a thread of its own, more raises ValueError; `io_wake` "auto" |
-        "event" | "socket_pair": how that thread wakes `loop`, by a handle that it watches or by a socket that it
-        receives from.
         () -> None (called once), `on_error` (BaseException, scope) -> None; `static` list[tuple[str, bytes]] of routes
         and directories (a directory that cannot be opened raises OSError), `static_max_age` int seconds (-1: no
-        Cache-Control); `io_threads` int: 0 hosts the I/O in `loop`, which must have add_reader, 1 on a thread of its
-        own, more raises ValueError; `io_wake` "auto" | "event" | "socket_pair": how that thread wakes `loop`, by a
-        handle that it watches or by a socket that it receives from.
+        Cache-Control); `io_threads` int: 0 hosts the I/O in `loop`, which must have add_reader, 1 to 64 on as many
+        threads of its own, more raises ValueError; `io_wake` "auto" | "event" | "socket_pair": how those threads wake
+        `loop`, by a handle that it watches or by a socket that it receives from.
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:

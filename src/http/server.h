@@ -31,8 +31,6 @@ class ServerOptions {
   AccessLog* access_log = nullptr;  // null: off. Outlives the server.
   std::uint32_t loop_index = 0;     // among the loops of one process: its source in the log, its place in `placement`
   Placement* placement = nullptr;   // null: this server is alone. Outlives the server.
-  TrustedProxies trusted_proxies;                   // empty: forwarded headers are left alone
-  AccessLog* access_log = nullptr;                  // null: off. Outlives the server.
   std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
 };
 

@@ -529,6 +529,24 @@ def test_many_clients(server: Server) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("loop", list(filter(is_installed, DETACHED))[:1])
+def test_each_io_thread_serves_them(servers: Servers, loop: str, root: Path) -> None:
+    with servers.private("basic:app", "--static", f"/static={root}", "--io-threads", "3", loop=loop) as server:
+        wires = [server.connect() for _ in range(9)]
+        try:
+            for _ in range(3):
+                for wire in wires:
+                    wire.request("GET", "/static/large.bin")
+                for wire in wires:
+                    assert wire.response().body == LARGE
+                    assert get(wire, "/static/digits.txt").body == b"0123456789"
+                    assert get(wire, "/hello").text == "Hello, world!"
+        finally:
+            for wire in wires:
+                wire.close()
+        server.check()
+
+
 @pytest.mark.skipif(IS_WINDOWS, reason="handles are not counted there")
 def test_descriptors_are_not_lost(server: Server, place: Path) -> None:
     for i in range(300):
