@@ -61,12 +61,17 @@ Precondition check_preconditions(const RequestHead& request, const Validators& c
 }
 
 bool range_applies(const RequestHead& request, const Validators& current) noexcept {
-  const HeaderField* field = request.find(HeaderName::if_range);
-  if (field == nullptr) return true;
-  const std::string_view value = request.value(*field);
+  const HeaderField* found = nullptr;
+  for (const HeaderField& field : request.fields) {
+    if (field.id != HeaderName::if_range) continue;
+    if (found != nullptr) return false;
+    found = &field;
+  }
+  if (found == nullptr) return true;
+  const std::string_view value = request.value(*found);
   if (value.starts_with('"') || value.starts_with("W/")) return value == current.etag;
   const auto date = date_of(request, HeaderName::if_range, current.now);
-  return date && *date == current.modified && current.now - current.modified >= 1;
+  return current.alone && date && *date == current.modified && current.now - current.modified >= 1;
 }
 
 }  // namespace pyre::http

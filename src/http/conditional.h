@@ -13,6 +13,7 @@ struct Validators {
   std::string_view etag;      // strong, with its quotes
   std::int64_t modified = 0;  // what Last-Modified says, in seconds
   std::int64_t now = 0;       // what Date says
+  bool alone = true;          // there is no other coding of it, which may have the same date
 };
 
 enum class Precondition : std::uint8_t {
@@ -25,7 +26,8 @@ enum class Precondition : std::uint8_t {
 [[nodiscard]] Precondition check_preconditions(const RequestHead& request, const Validators& current) noexcept;
 
 // Does If-Range, if there is one, let the Range field count? An entity tag must be the same one, strongly; a date the
-// same, and so old that the file can not have changed again within its second (RFC 9110 13.1.5, 8.8.2.2).
+// same, of a file without other codings, and so old that it cannot have changed again within its second (RFC 9110
+// 13.1.5, 8.8.2.2). Two fields are none that holds.
 [[nodiscard]] bool range_applies(const RequestHead& request, const Validators& current) noexcept;
 
 }  // namespace pyre::http

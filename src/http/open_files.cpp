@@ -98,10 +98,21 @@ OpenFiles::Look OpenFiles::look_up(const StaticFiles::Route& route, StaticName n
       set = &entry.set;
       return Look::found;
     }
+    const bool is_file = entry.set.kind == FileSet::Kind::file;
+    entry.in_demand = is_file && loop_.now() - entry.checked < kInDemand;
     if (!start(entry, route, name)) {
+      if (is_file) {
+        link(entry);
+        set = &entry.set;
+        return Look::found;
+      }
       forget(entry);
       return Look::busy;
     }
+  }
+  if (entry.in_demand) {
+    set = &entry.set;
+    return Look::found;
   }
   exchange.app_next = entry.waiting;
   entry.waiting = &exchange;
@@ -119,16 +130,29 @@ bool OpenFiles::start(Entry& entry, const StaticFiles::Route& route, StaticName 
 void OpenFiles::finish(Lookup& lookup) noexcept {
   Entry& entry = *lookup.entry;
   entry.lookup = nullptr;
-  descriptors_ -= entry.set.descriptors();
-  entry.set = std::move(lookup.result);
-  descriptors_ += entry.set.descriptors();
+  entry.in_demand = false;
+  if (lookup.result.kind != FileSet::Kind::shortage || entry.set.kind != FileSet::Kind::file) {
+    descriptors_ -= entry.set.descriptors();
+    // What is as it was stays the same object: who is being sent it must not hold one descriptor for each second.
+    for (std::size_t i = 0; i < kCodings; ++i) {
+      const auto& old = entry.set.variants[i];
+      auto& found = lookup.result.variants[i];
+      if (old != nullptr && found != nullptr && old->lines() == found->lines() && old->size() == found->size())
+        found = std::move(entry.set.variants[i]);
+    }
+    entry.set = std::move(lookup.result);
+    descriptors_ += entry.set.descriptors();
+  }
   entry.checked = loop_.now();
   Exchange* waiting = entry.waiting;
   entry.waiting = nullptr;
-  while (waiting != nullptr) {
+  for (int count = 0; waiting != nullptr; ++count) {
     auto* next = static_cast<Exchange*>(waiting->app_next);
     waiting->app_next = nullptr;
-    waiter_.on_found(*waiting, entry.set);
+    if (count < kMaxAtOnce)
+      waiter_.on_found(*waiting, entry.set);
+    else
+      waiter_.on_turn(*waiting);
     waiting = next;
   }
   if (entry.set.kind == FileSet::Kind::shortage) {
@@ -136,6 +160,24 @@ void OpenFiles::finish(Lookup& lookup) noexcept {
   } else {
     link(entry);
     trim();
+  }
+}
+
+void OpenFiles::release_dead() noexcept {
+  for (auto& [key, entry] : entries_) {
+    Exchange* waiting = entry.waiting;
+    entry.waiting = nullptr;
+    while (waiting != nullptr) {
+      auto* next = static_cast<Exchange*>(waiting->app_next);
+      if (waiting->dead()) {
+        waiting->app_next = nullptr;
+        waiting->release();
+      } else {
+        waiting->app_next = entry.waiting;
+        entry.waiting = waiting;
+      }
+      waiting = next;
+    }
   }
 }
 

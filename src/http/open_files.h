@@ -1,6 +1,7 @@
 // OpenFiles: the files that one loop serves at the moment, so that a request for one of them costs no system call but
-// its send. What is not known, or was not looked at for a second, is looked up by the file pool; requests for it wait.
-// The loop's thread only.
+// its send. What is not known, or was not looked at for half a second, is looked up by the file pool; requests for it
+// wait. Only a file that was looked at within the last second goes on being served as it was until its look-up is done,
+// so that a disk that hangs does not hold up what is in demand, nor a shortage take it away. The loop's thread only.
 #pragma once
 
 #include <chrono>
@@ -20,15 +21,22 @@ namespace pyre::http {
 
 class OpenFiles {
  public:
-  static constexpr std::size_t kMaxFiles = 512;             // at most 16 KiB each (times four with siblings): 32 MiB
-  static constexpr std::size_t kMaxDescriptors = 128;       // of 1,024, which is the usual limit of a process
-  static constexpr std::size_t kMaxMissing = 1024;          // for the route "/", below which most paths are the app's
-  static constexpr std::chrono::milliseconds kFresh{1000};  // how long a change may go unseen
+  static constexpr std::size_t kMaxFiles = 512;        // at most 16 KiB each (times four with siblings): 32 MiB
+  static constexpr std::size_t kMaxDescriptors = 128;  // of 1,024, which is the usual limit of a process
+  static constexpr std::size_t kMaxMissing = 1024;     // for the route "/", below which most paths are the app's
+  // After the first a file is looked at again; until the second it is served as it was meanwhile. So a change may go
+  // unseen for a second.
+  static constexpr std::chrono::milliseconds kFresh{500};
+  static constexpr std::chrono::milliseconds kInDemand{1000};
+  // Answered in one go when a look-up is done; the others are given back. At some 5 us each that is a millisecond.
+  static constexpr int kMaxAtOnce = 256;
 
   class Waiter {
    public:
     // The look-up that this exchange waited for is done. `set` lives until this returns.
     virtual void on_found(Exchange& exchange, const FileSet& set) noexcept = 0;
+    // It is done, and so many waited that this one shall look again.
+    virtual void on_turn(Exchange& exchange) noexcept = 0;
 
    protected:
     ~Waiter() = default;
@@ -49,6 +57,8 @@ class OpenFiles {
                              const FileSet*& set) noexcept;
   // Takes an exchange that waits; null when none does.
   [[nodiscard]] Exchange* take_waiting() noexcept;
+  // Releases those that wait and are dead: else clients who come and go would leave a head each while a disk hangs.
+  void release_dead() noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
   [[nodiscard]] std::size_t descriptors() const noexcept { return descriptors_; }
@@ -65,6 +75,7 @@ class OpenFiles {
     FileSet set;
     platform::TimePoint checked{};
     Lookup* lookup = nullptr;  // under way; meanwhile the entry is in no list
+    bool in_demand = false;    // and `set` is a file that is served meanwhile
     Exchange* waiting = nullptr;
   };
   struct List {

@@ -65,11 +65,13 @@ Opened open_one(const platform::Directory& directory, const std::string& name) n
   return opened;
 }
 
-bool has_index(const platform::Directory& directory, std::string_view name) {
+// What a folder is, named without the slash.
+FileSet::Kind kind_of_folder(const platform::Directory& directory, std::string_view name) {
   const Opened index = open_one(directory, std::string(name).append(name.empty() ? "index.html" : "/index.html"));
-  if (index.kind != FileSet::Kind::file) return false;
+  if (index.kind == FileSet::Kind::shortage) return index.kind;
+  if (index.kind != FileSet::Kind::file) return FileSet::Kind::missing;
   platform::close_file(index.file);
-  return true;
+  return FileSet::Kind::folder;
 }
 
 }  // namespace
@@ -157,10 +159,11 @@ FileSet FileSet::load(const platform::Directory& directory, std::string_view nam
     path.append(suffix_of(coding));
     const Opened opened = open_one(directory, path);
     if (coding == Coding::identity && opened.kind == Kind::folder) {
-      if (!folder && has_index(directory, name)) set.kind = Kind::folder;
+      if (!folder) set.kind = kind_of_folder(directory, name);
       return set;
     }
-    if (opened.kind == Kind::shortage) set.kind = Kind::shortage;
+    // A sibling that cannot be opened now is missed for a second, not the file.
+    if (opened.kind == Kind::shortage && coding == Coding::identity) set.kind = Kind::shortage;
     if (opened.kind == Kind::file) {
       set.variants[i].reset(StaticFile::make(opened.file, opened.info));
       // What is there and cannot be read is not there; memory that is short now may not be later.

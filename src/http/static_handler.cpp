@@ -43,8 +43,9 @@ void StaticHandler::on_request(Exchange& exchange) noexcept {
   const StaticFiles::Route* route = route_of(request, name);
   // Below "/" are the application's paths. What it may have to answer in the end must be as it came: so nothing with a
   // body, of which a part could come meanwhile.
-  if (route == nullptr || (route->falls_through() && (!is_get_or_head(request) || request.has_body() ||
-                                                      !is_servable(name.name, platform::windows_file_names))))
+  if (route == nullptr ||
+      (route->falls_through() && (!is_get_or_head(request) || request.has_body() || request.upgrade ||
+                                  !is_servable(name.name, platform::windows_file_names))))
     return next_.on_request(exchange);
   // Most of the application's paths begin with a segment of which the directory has nothing: that takes a microsecond,
   // and no look-up. (A name with a NUL would end there: it is none that is servable.)
@@ -53,6 +54,10 @@ void StaticHandler::on_request(Exchange& exchange) noexcept {
     if (route->directory->is_known_missing(name_.c_str())) return next_.on_request(exchange);
   }
   exchange.taken = true;
+  on_turn(exchange);
+}
+
+void StaticHandler::on_turn(Exchange& exchange) noexcept {
   exchange.app_next = nullptr;
   if (last_ == nullptr)
     first_ = &exchange;
@@ -71,7 +76,8 @@ void StaticHandler::on_drained(Exchange& exchange) noexcept {
 }
 
 void StaticHandler::on_disconnect(Exchange& exchange, bool dead) noexcept {
-  if (!exchange.taken) next_.on_disconnect(exchange, dead);  // else it is seen when its turn comes
+  if (!exchange.taken) return next_.on_disconnect(exchange, dead);
+  if (dead && ++dead_ >= kMaxDead) loop_.defer(work_);  // else it is seen when its turn comes
 }
 
 void StaticHandler::on_connection_info_released(ConnectionInfo& info) noexcept {
@@ -79,6 +85,10 @@ void StaticHandler::on_connection_info_released(ConnectionInfo& info) noexcept {
 }
 
 void StaticHandler::run() noexcept {
+  if (dead_ >= kMaxDead) {
+    dead_ = 0;
+    open_files_.release_dead();
+  }
   for (int i = 0; first_ != nullptr && i < kMaxAtOnce; ++i) {
     Exchange& exchange = *first_;
     first_ = static_cast<Exchange*>(exchange.app_next);
@@ -106,6 +116,7 @@ void StaticHandler::serve(Exchange& exchange) noexcept {
     case OpenFiles::Look::waits:
       return;
     case OpenFiles::Look::busy:
+      if (route->falls_through()) return answer_missing(exchange, true);  // it is the application's as likely as not
       exchange.fail(503);
       return exchange.release();
   }
@@ -120,14 +131,15 @@ void StaticHandler::on_found(Exchange& exchange, const FileSet& set) noexcept {
     case FileSet::Kind::folder:
       send_slash_redirect(exchange);
       break;
-    case FileSet::Kind::missing: {
+    case FileSet::Kind::missing:
+    case FileSet::Kind::shortage: {
       StaticName name;
       const StaticFiles::Route* route = route_of(exchange.request(), name);
-      return answer_missing(exchange, route->falls_through());
-    }
-    case FileSet::Kind::shortage:
+      if (set.kind == FileSet::Kind::missing || route->falls_through())
+        return answer_missing(exchange, route->falls_through());
       exchange.fail(503);
       break;
+    }
   }
   exchange.release();
 }

@@ -30,8 +30,10 @@ class StaticHandler final : public RequestHandler, private OpenFiles::Waiter {
   void on_connection_info_released(ConnectionInfo& info) noexcept override;
 
  private:
-  // Requests answered in one go; the loop looks at its sockets in between. At some 5 us each that is a millisecond.
-  static constexpr int kMaxAtOnce = 256;
+  // Requests answered in one go; the loop looks at its sockets in between.
+  static constexpr int kMaxAtOnce = OpenFiles::kMaxAtOnce;
+  // Clients who left while they waited for a look-up; with so many all that wait are gone through.
+  static constexpr int kMaxDead = 64;
 
   struct Work : net::Deferred {
     explicit Work(StaticHandler& h) noexcept
@@ -40,6 +42,7 @@ class StaticHandler final : public RequestHandler, private OpenFiles::Waiter {
   };
 
   void on_found(Exchange& exchange, const FileSet& set) noexcept override;
+  void on_turn(Exchange& exchange) noexcept override;
   // The route of a request and what is left of its path, which lives until the next call.
   [[nodiscard]] const StaticFiles::Route* route_of(const RequestHead& request, StaticName& name) noexcept;
   void run() noexcept;
@@ -52,6 +55,7 @@ class StaticHandler final : public RequestHandler, private OpenFiles::Waiter {
   OpenFiles open_files_;
   Exchange* first_ = nullptr;  // to be answered, linked by app_next
   Exchange* last_ = nullptr;
+  int dead_ = 0;         // that may wait for a look-up
   std::string decoded_;  // these keep their memory
   std::string name_;
   Work work_{*this};

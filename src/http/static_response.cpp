@@ -101,6 +101,7 @@ void send_parts(Exchange& exchange, StaticFile& file, std::span<const ByteRange>
 struct Wishes {
   bool conditional = false;
   const HeaderField* range = nullptr;
+  int ranges = 0;
 
   explicit Wishes(const RequestHead& request) noexcept {
     for (const HeaderField& field : request.fields) {
@@ -112,7 +113,7 @@ struct Wishes {
           conditional = true;
           break;
         case HeaderName::range:
-          range = &field;
+          range = ranges++ == 0 ? &field : nullptr;  // two of them are as good as none
           break;
         default:
           break;
@@ -127,7 +128,7 @@ void send_static_file(Exchange& exchange, const FileSet& set, std::int64_t now) 
   const RequestHead& request = exchange.request();
   StaticFile& file = *set.variants[static_cast<std::size_t>(choose_coding(request, set.available()))];
   ResponseHead& head = exchange.response_head();
-  const Validators current{file.etag(), file.modified(), now};
+  const Validators current{file.etag(), file.modified(), now, (set.available() & (set.available() - 1)) == 0};
   const Wishes wishes(request);
   if (wishes.conditional) {
     const Precondition condition = check_preconditions(request, current);

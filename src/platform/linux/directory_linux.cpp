@@ -118,7 +118,7 @@ bool Directory::is_known_missing(const char* name) const noexcept {
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
   const long file = ::syscall(SYS_openat2, root_->file, name, &how, sizeof how);
-  if (file < 0) return errno == ENOENT || errno == ENOTDIR || errno == EXDEV;
+  if (file < 0) return errno == ENOENT || errno == ENOTDIR || errno == EXDEV || errno == ENAMETOOLONG;
   static_cast<void>(::close(static_cast<int>(file)));
   return false;
 }

@@ -24,7 +24,10 @@ Expected<FileInfo> stat_file(NativeFile file) noexcept {
   if (::fstat(file, &status) != 0) return error_from_os(errno);
   FileInfo info;
   info.size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
-  info.modified_ns = std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+  constexpr std::int64_t kLastSecond =
+      9'000'000'000;  // nanoseconds end in the year 2262, some file systems' times later
+  const auto seconds = std::clamp<std::int64_t>(status.st_mtim.tv_sec, -kLastSecond, kLastSecond);
+  info.modified_ns = seconds * 1'000'000'000 + status.st_mtim.tv_nsec;
   info.id = status.st_ino;
   info.regular = S_ISREG(status.st_mode);
   info.directory = S_ISDIR(status.st_mode);

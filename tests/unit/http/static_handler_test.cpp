@@ -4,8 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
+#include "net/file_pool.h"
 #include "sim_server.h"
 #include "support/files.h"
 
@@ -104,6 +108,53 @@ TEST_F(Static, a_change_is_seen_after_a_second) {
   folder.make_file("a.txt", "back");
   server->pass(1001ms);
   EXPECT_EQ(ask(get("/static/a.txt"))[0].body, "back");
+}
+
+// Both threads of the file pool wait, as on a disk that hangs.
+class Stalled {
+ public:
+  explicit Stalled(net::Loop& loop) {
+    for (auto& call : calls_) EXPECT_EQ(loop.files()->submit(loop, call), platform::Errc::ok);
+  }
+  ~Stalled() { end(); }
+  void end() { over_.store(true); }
+
+ private:
+  struct Call : net::FilePool::CallRequest {
+    explicit Call(std::atomic<bool>& o)
+        : CallRequest([](net::Letter&) noexcept {},
+                      [](CallRequest& request) noexcept {
+                        while (!static_cast<Call&>(request).over)
+                          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                      }),
+          over(o) {}
+    std::atomic<bool>& over;
+  };
+  std::atomic<bool> over_{false};
+  std::array<Call, net::FilePool::kThreads> calls_{Call(over_), Call(over_)};
+};
+
+TEST_F(Static, a_file_in_demand_is_served_as_it_was_while_the_disk_hangs) {
+  EXPECT_EQ(ask(get("/static/a.txt"))[0].body, "hello");
+  Stalled disk(server->loop());
+  std::filesystem::rename(folder.make_file("new", "other"), folder.path() / "a.txt");
+  Peer& peer = server->connect();
+  const auto ask_now = [&] {  // run() would wait for the disk
+    peer.write(get("/static/a.txt"));
+    for (int i = 0; i < 10; ++i) server->loop().run_once(server->reactor().now());
+    return split_answers(peer.take_received());
+  };
+  for (int i = 0; i < 60; ++i) server->loop().run_once(server->reactor().now() + 10ms);
+  std::vector<Answer> answers = ask_now();
+  ASSERT_EQ(answers.size(), 1U);
+  EXPECT_EQ(answers[0].body, "hello");
+  for (int i = 0; i < 60; ++i) server->loop().run_once(server->reactor().now() + 100ms);
+  answers = ask_now();
+  ASSERT_EQ(answers.size(), 1U) << "its look-up is still under way";
+  EXPECT_EQ(answers[0].body, "hello");
+  disk.end();
+  server->run();
+  EXPECT_EQ(ask(get("/static/a.txt"))[0].body, "other");
 }
 
 TEST_F(Static, more_files_than_are_kept_are_served_all_the_same) {

@@ -75,6 +75,10 @@ TEST(Conditional, if_range_wants_the_very_same) {
   Validators young = kCurrent;
   young.now = young.modified;
   EXPECT_FALSE(range(kThen, young)) << "it may change again within this second";
+  Validators one_of_several = kCurrent;
+  one_of_several.alone = false;
+  EXPECT_FALSE(range(kThen, one_of_several)) << "file.gz is as old as file, and other bytes";
+  EXPECT_TRUE(range("\"abc\"", one_of_several));
   EXPECT_TRUE(range_applies(testing::make_head("GET", "/"), kCurrent));
 }
 
