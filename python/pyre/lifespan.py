@@ -33,6 +33,7 @@ class Lifespan:
         """The application reported a failure, or raised instead of answering (in mode `auto`: the shut-down only)."""
         self._supported = mode != "off"
         self._stopping = False
+        self._abandoned = False
         self._task: asyncio.Task[None] | None = None
         self._messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._started = asyncio.Event()
@@ -61,11 +62,15 @@ class Lifespan:
         if await self._failed_at(self._stopped):
             logger.error("Application shutdown failed. Exiting.")
             return False
+        if self._abandoned:
+            return False
         logger.info("Application shutdown complete.")
         return True
 
     def abandon(self) -> None:
-        """Gives up waiting for the shut-down: cancels the application's lifespan task."""
+        """Gives up waiting for the shut-down: cancels the application's lifespan task. What comes of that is of no
+        interest: Starlette, for one, answers with `lifespan.shutdown.failed`."""
+        self._abandoned = True
         if self._task is not None:
             self._task.cancel()
         self._stopped.set()
@@ -87,7 +92,7 @@ class Lifespan:
         except BaseException as error:
             # BaseException: an application that calls sys.exit() in its start-up must not take the loop down half-way.
             self._supported = False
-            if self.failed:
+            if self.failed or self._abandoned:
                 return  # it raised after it had said *.failed, as Starlette does; the message is in the log
             if self.mode == "auto" and not self._started.is_set():
                 logger.info("ASGI 'lifespan' protocol appears unsupported.")
@@ -105,6 +110,8 @@ class Lifespan:
         return await self._messages.get()
 
     async def _send(self, message: dict[str, Any]) -> None:
+        if self._abandoned:
+            return
         kind = message["type"]
         phase, _, outcome = kind.removeprefix("lifespan.").partition(".")
         if (

@@ -233,6 +233,37 @@ def test_a_third_signal_gives_up_on_the_lifespan(records: Records) -> None:
 
 
 @pytest.mark.usefixtures("in_time")
+def test_what_an_abandoned_lifespan_says_is_no_error_of_its_own(records: Records) -> None:
+    """Starlette catches the cancellation, sends shutdown.failed with the traceback, and raises."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            await send({"type": "lifespan.shutdown.failed", "message": "a traceback"})
+            raise ValueError("and something else") from None
+
+    server = Server(Config(app, port=0, access_log=False, lifespan="on"))
+    server.reraise_signals = False
+
+    def act() -> None:
+        until(lambda: server.started)
+        for _ in range(3):
+            raise_outside(signal.SIGINT)
+            threading.Event().wait(0.2)
+
+    threading.Thread(target=act, daemon=True).start()
+    server.run()
+    assert [record.getMessage() for record in records.records if record.levelname == "ERROR"] == [
+        "Giving up on the application's shutdown."
+    ]
+    assert "Application shutdown complete" not in records.text
+
+
+@pytest.mark.usefixtures("in_time")
 def test_two_signals_end_a_startup_that_hangs() -> None:
     begun = threading.Event()
 
