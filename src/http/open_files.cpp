@@ -37,8 +37,9 @@ struct OpenFiles::Lookup : net::FilePool::CallRequest {
   FileSet result;
 };
 
-OpenFiles::OpenFiles(net::Loop& loop, std::shared_ptr<const StaticFiles> files, Waiter& waiter) noexcept
-    : loop_(loop), files_(std::move(files)), waiter_(waiter) {}
+OpenFiles::OpenFiles(net::Loop& loop, std::shared_ptr<const StaticFiles> files, Waiter& waiter,
+                     std::size_t max_waiting) noexcept
+    : loop_(loop), files_(std::move(files)), waiter_(waiter), max_waiting_(max_waiting) {}
 
 OpenFiles::~OpenFiles() {
   for (auto& [key, entry] : entries_)
@@ -114,6 +115,8 @@ OpenFiles::Look OpenFiles::look_up(const StaticFiles::Route& route, StaticName n
     set = &entry.set;
     return Look::found;
   }
+  if (waiting_ >= max_waiting_) return Look::busy;
+  ++waiting_;
   exchange.app_next = entry.waiting;
   entry.waiting = &exchange;
   return Look::waits;
@@ -147,6 +150,7 @@ void OpenFiles::finish(Lookup& lookup) noexcept {
   Exchange* waiting = entry.waiting;
   entry.waiting = nullptr;
   for (int count = 0; waiting != nullptr; ++count) {
+    --waiting_;
     auto* next = static_cast<Exchange*>(waiting->app_next);
     waiting->app_next = nullptr;
     if (count < kMaxAtOnce)
@@ -170,6 +174,7 @@ void OpenFiles::release_dead() noexcept {
     while (waiting != nullptr) {
       auto* next = static_cast<Exchange*>(waiting->app_next);
       if (waiting->dead()) {
+        --waiting_;
         waiting->app_next = nullptr;
         waiting->release();
       } else {
@@ -187,6 +192,7 @@ Exchange* OpenFiles::take_waiting() noexcept {
     if (exchange == nullptr) continue;
     entry.waiting = static_cast<Exchange*>(exchange->app_next);
     exchange->app_next = nullptr;
+    --waiting_;
     return exchange;
   }
   return nullptr;

@@ -42,7 +42,9 @@ class OpenFiles {
     ~Waiter() = default;
   };
 
-  OpenFiles(net::Loop& loop, std::shared_ptr<const StaticFiles> files, Waiter& waiter) noexcept;
+  // `max_waiting`: exchanges that wait at once. A disk that hangs must not have every connection that is allowed.
+  OpenFiles(net::Loop& loop, std::shared_ptr<const StaticFiles> files, Waiter& waiter,
+            std::size_t max_waiting) noexcept;
   ~OpenFiles();  // after give_up()
   OpenFiles(const OpenFiles&) = delete;
   OpenFiles& operator=(const OpenFiles&) = delete;
@@ -50,7 +52,7 @@ class OpenFiles {
   enum class Look : std::uint8_t {
     found,  // `set` lives until control goes back to the loop
     waits,  // on_found() will be called, even if the exchange is dead by then
-    busy,   // too many look-ups are under way
+    busy,   // too many look-ups are under way, or too many wait for them
   };
   // The exchange's app_next is used while it waits.
   [[nodiscard]] Look look_up(const StaticFiles::Route& route, StaticName name, Exchange& exchange,
@@ -103,6 +105,8 @@ class OpenFiles {
   std::unordered_map<std::string, Entry, Hash, std::equal_to<>> entries_;
   List present_;
   List missing_;
+  const std::size_t max_waiting_;
+  std::size_t waiting_ = 0;
   std::size_t descriptors_ = 0;
   std::string key_;  // of the present look_up(); keeps its memory
 };

@@ -11,9 +11,10 @@ namespace pyre::http {
 
 ServerCore::ServerCore(net::Loop& on_loop, RequestHandler& to_handler, ServerOptions with) noexcept
     : loop(on_loop),
-      static_handler(with.static_files == nullptr
-                         ? nullptr
-                         : std::make_unique<StaticHandler>(on_loop, with.static_files, to_handler)),
+      static_handler(
+          with.static_files == nullptr
+              ? nullptr
+              : std::make_unique<StaticHandler>(on_loop, with.static_files, to_handler, with.limits.connections)),
       handler(static_handler != nullptr ? *static_handler : to_handler),
       options(std::move(with)) {
   if (!options.server_header.empty()) server_line = "server: " + options.server_header + "\r\n";

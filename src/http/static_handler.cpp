@@ -1,5 +1,7 @@
 #include "http/static_handler.h"
 
+#include <algorithm>
+
 #include "http/static_path.h"
 #include "http/static_response.h"
 
@@ -10,8 +12,12 @@ bool is_get_or_head(const RequestHead& request) noexcept { return request.method
 
 }  // namespace
 
-StaticHandler::StaticHandler(net::Loop& loop, std::shared_ptr<const StaticFiles> files, RequestHandler& next) noexcept
-    : loop_(loop), files_(std::move(files)), next_(next), open_files_(loop, files_, *this) {}
+StaticHandler::StaticHandler(net::Loop& loop, std::shared_ptr<const StaticFiles> files, RequestHandler& next,
+                             std::uint32_t connections) noexcept
+    : loop_(loop),
+      files_(std::move(files)),
+      next_(next),
+      open_files_(loop, files_, *this, std::max<std::size_t>(connections / 2, 1)) {}
 
 void StaticHandler::give_up() noexcept {
   loop_.cancel(work_);

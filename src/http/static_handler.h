@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -15,7 +16,9 @@ namespace pyre::http {
 
 class StaticHandler final : public RequestHandler, private OpenFiles::Waiter {
  public:
-  StaticHandler(net::Loop& loop, std::shared_ptr<const StaticFiles> files, RequestHandler& next) noexcept;
+  // `connections`: the limit of the loop's; half of them may wait for files.
+  StaticHandler(net::Loop& loop, std::shared_ptr<const StaticFiles> files, RequestHandler& next,
+                std::uint32_t connections) noexcept;
   ~StaticHandler() = default;  // after give_up()
   StaticHandler(const StaticHandler&) = delete;
   StaticHandler& operator=(const StaticHandler&) = delete;

@@ -22,7 +22,9 @@ std::string get(std::string_view path, std::string_view fields = "") {
 
 class Static : public ::testing::Test {
  protected:
-  Static() {
+  Static() { make(); }
+  void make(std::uint32_t connections = 1000) {
+    server.reset();
     folder.make_file("a.txt", "hello");
     folder.make_file("large", std::string(100'000, 'x'));
     auto files = std::make_shared<StaticFiles>();
@@ -30,6 +32,7 @@ class Static : public ::testing::Test {
     EXPECT_EQ(files->add("/", folder.file("").c_str()).code, platform::Errc::ok);
     ServerOptions options = SimServer::plain_options();
     options.static_files = std::move(files);
+    options.limits.connections = connections;
     server.emplace(std::move(options));
   }
   std::vector<Answer> ask(std::string_view input) { return split_answers(server->once(input)); }
@@ -155,6 +158,38 @@ TEST_F(Static, a_file_in_demand_is_served_as_it_was_while_the_disk_hangs) {
   disk.end();
   server->run();
   EXPECT_EQ(ask(get("/static/a.txt"))[0].body, "other");
+}
+
+TEST_F(Static, a_disk_that_hangs_leaves_half_of_the_connections_to_others) {
+  make(8);
+  ASSERT_EQ(ask(get("/app"))[0].body, "Hello, world!");
+  Stalled disk(server->loop());
+  const auto run_now = [&] {
+    for (int i = 0; i < 10; ++i) {
+      server->loop().run_once(server->reactor().now());
+      server->app.run();
+    }
+  };
+  std::vector<Peer*> peers;
+  for (int i = 0; i < 6; ++i) peers.push_back(&server->connect());
+  for (Peer* peer : peers) peer->write(get("/static/a.txt"));
+  run_now();
+  int refused = 0;
+  for (Peer* peer : peers) refused += peer->received().starts_with("HTTP/1.1 503") ? 1 : 0;
+  EXPECT_EQ(refused, 2);
+  int left = 0;
+  for (Peer* peer : peers) {
+    if (!peer->received().empty() || left == 2) continue;
+    peer->reset();
+    ++left;
+  }
+  run_now();
+  disk.end();
+  server->run();
+  int answered = 0;
+  for (Peer* peer : peers) answered += peer->received().ends_with("hello") ? 1 : 0;
+  EXPECT_EQ(answered, 2);
+  EXPECT_EQ(ask(get("/static/a.txt"))[0].body, "hello");
 }
 
 TEST_F(Static, more_files_than_are_kept_are_served_all_the_same) {
