@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import callgrind
-from harness import report
+from harness import session
 from harness.load import Settings
-from harness.process import BenchError, Cores, end_all, raise_file_limit
+from harness.process import Cores, raise_file_limit
 from harness.servers import SERVERS, Options, start
 from scenarios import SCENARIOS
 from scenarios.scenario import METRICS
@@ -90,10 +88,6 @@ def counted(title: str, connections: int, pipeline: int, counts: int, work: Path
     yield row("", "of these our own", 0, *ours)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each load (5); 0: none")
@@ -106,10 +100,10 @@ def main() -> int:
     if counts > 0 and shutil.which("valgrind") is None:
         print("valgrind is not installed: no instructions are counted", file=sys.stderr)
         counts = 0
-    signal.signal(signal.SIGTERM, _terminate)
+    session.end_on_sigterm()
     raise_file_limit()
-    work = Path(tempfile.mkdtemp(prefix="pyre-hosting-"))
-    try:
+
+    def body(work: Path) -> None:
         settings = Settings(args.seconds, args.warmup, False, Cores.choose(), work)
         print(HEADER)
         for name in filter(None, args.only.split(",") if args.rounds > 0 else ()):
@@ -118,17 +112,9 @@ def main() -> int:
         for load in COUNTED if counts > 0 else ():
             for line in counted(*load, counts, work):
                 print(line, flush=True)
-        machine = report.machine()
-        print(f"\n{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; commit {report.commit()}")
-    except BenchError as error:
-        print(f"hosting.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        end_all()
-        shutil.rmtree(work, ignore_errors=True)
-    return 0
+        session.print_machine()
+
+    return session.run("hosting.py", body)
 
 
 if __name__ == "__main__":

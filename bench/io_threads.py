@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness import report
+from harness import session
 from harness.load import Settings, wrk
-from harness.process import BenchError, Cores, end_all, raise_file_limit
+from harness.process import Cores, raise_file_limit
 from harness.servers import SERVERS, Options, Running, start
 
 THREADS = (0, 1, 2)
@@ -82,11 +80,12 @@ def main() -> int:
     parser.add_argument("--warmup", type=float, default=1.0)
     parser.add_argument("--only", default=",".join(LOADS), help="comma-separated: " + ", ".join(LOADS))
     args = parser.parse_args()
+    session.end_on_sigterm()
     raise_file_limit()
-    work = Path(tempfile.mkdtemp(prefix="pyre-bench-"))
     print("| load, 64 connections | figure | " + " | ".join(f"--io-threads {n}" for n in THREADS) + " |")
     print("|---|---|" + "---:|" * len(THREADS))
-    try:
+
+    def body(work: Path) -> None:
         settings = Settings(args.seconds, args.warmup, False, Cores.choose(), work)
         for name in args.only.split(","):
             for one_core in (True, False):
@@ -97,17 +96,9 @@ def main() -> int:
                         print(f"  {name} round {number} --io-threads {threads}", file=sys.stderr, flush=True)
                 where = "one core" if one_core else "every core, shared with wrk"
                 print("\n".join(rows(f"{LOADS[name].title}, {where}", samples)), flush=True)
-        machine = report.machine()
-        print(f"\n{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; commit {report.commit()}")
-    except BenchError as error:
-        print(f"io_threads.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        end_all()
-        shutil.rmtree(work, ignore_errors=True)
-    return 0
+        session.print_machine()
+
+    return session.run("io_threads.py", body)
 
 
 if __name__ == "__main__":

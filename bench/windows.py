@@ -20,7 +20,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from harness import session
 from harness.load import WRK
-from harness.process import BenchError, Child, Cores, cpu_seconds, end_all
+from harness.process import BenchError, Child, Cores, cpu_seconds
 from harness.servers import APPS, ROOT, free_port, get
 
 PREFIX = ROOT / "build/wine"
@@ -173,9 +173,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     need_peers()
     cores = Cores.choose()
-    work = Path(tempfile.mkdtemp(prefix="pyre-bench-"))
     print("| load | figure | " + " | ".join(servers) + " |\n|---|---|" + "---:|" * len(servers))
-    try:
+
+    def body(work: Path) -> None:
         for name in args.only.split(","):
             samples: dict[str, list[dict[str, float]]] = {server: [] for server in servers}
             for number in range(1, args.rounds + 1):
@@ -184,13 +184,8 @@ def main() -> int:
                     figures = "  ".join(f"{key}={value:,.0f}" for key, value in samples[server][-1].items())
                     print(f"  {name} round {number} {server:<13} {figures}", file=sys.stderr, flush=True)
             print("\n".join(rows(LOADS[name], samples)), flush=True)
-    except BenchError as error:
-        print(f"windows.py: {error}", file=sys.stderr)
-        return 1
-    finally:
-        end_all()
-        shutil.rmtree(work, ignore_errors=True)
-    return 0
+
+    return session.run("windows.py", body)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from scenarios.scenario import Case, Goal, Scenario, cases
 METRICS = ("cpu_us", "rps", "p50_us", "p99_us")
 SIZES = {"1k.bin": 1024, "1m.bin": 1024 * 1024}
 PLAIN = Options("static_app:app", static=True)
+STARLETTE = Options("static_app:starlette_app", static=True)
 HOLDING = {"BENCH_HOLD_MS": "50"}
 
 
@@ -63,11 +64,11 @@ SCENARIOS = (
         "a file of 1 KiB while Python holds the GIL for 50 ms of each second",
         (
             replace(_IO_THREAD, variant="quiet"),
-            Case("pyre", replace(PLAIN, io_threads=1, env=HOLDING), "held"),
-            Case("uvicorn", Options("static_app:starlette_app", static=True), "quiet"),
-            Case("uvicorn", Options("static_app:starlette_app", static=True, env=HOLDING), "held"),
-            Case("granian", Options("static_app:starlette_app", static=True), "quiet"),
-            Case("granian", Options("static_app:starlette_app", static=True, env=HOLDING), "held"),
+            Case("pyre", replace(_IO_THREAD.options, env=HOLDING), "held"),
+            Case("uvicorn", STARLETTE, "quiet"),
+            Case("uvicorn", replace(STARLETTE, env=HOLDING), "held"),
+            Case("granian", STARLETTE, "quiet"),
+            Case("granian", replace(STARLETTE, env=HOLDING), "held"),
         ),
         _paused,
         METRICS,

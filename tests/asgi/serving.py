@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -90,6 +91,30 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def clients(count: int, use: Callable[[], None], pause: float) -> Iterator[None]:
+    """`count` threads call `use` again and again until the block is over; after one that failed each waits for `pause`
+    seconds. What a client sees of a server that ends is not the point."""
+    over = threading.Event()
+
+    def client() -> None:
+        while not over.is_set():
+            try:
+                use()
+            except Exception:
+                time.sleep(pause)
+
+    threads = [threading.Thread(target=client) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 import pytest
-from serving import DETACHED, HANG_GUARD, Server, Servers, is_installed, skip_missing
+from serving import DETACHED, HANG_GUARD, Server, Servers, clients, is_installed, skip_missing
 
 pytestmark = pytest.mark.pyre_only("uvicorn has no I/O threads")
 
@@ -159,25 +159,15 @@ def test_a_shutdown_under_load(servers: Servers, loop: str, grace: str) -> None:
     with servers.private(
         "hanging:app", "--timeout-graceful-shutdown", grace, "--log-level", "warning", loop=loop
     ) as server:
-        ended = threading.Event()
 
-        def client() -> None:
-            while not ended.is_set():
-                try:
-                    with server.connect() as wire:
-                        for _ in range(50):
-                            wire.request("POST", "/doze", body=b"data" * 10_000)
-                            wire.response()
-                except Exception:  # what a client sees of a server that ends is not the point
-                    time.sleep(0.005)
+        def post() -> None:
+            with server.connect() as wire:
+                for _ in range(50):
+                    wire.request("POST", "/doze", body=b"data" * 10_000)
+                    wire.response()
 
-        threads = [threading.Thread(target=client) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        assert server.stop() == 0
-        ended.set()
-        for thread in threads:
-            thread.join()
+        with clients(6, post, 0.005):
+            time.sleep(0.5)
+            assert server.stop() == 0
         for word in ("Traceback", "Error", "Sanitizer", "Assertion"):
             assert word not in server.output(), server.output()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from processes import IS_WINDOWS
-from serving import HANG_GUARD, Server, Servers, wait_until
+from serving import HANG_GUARD, Server, Servers, clients, wait_until
 from wire import Wire
 
 pytestmark = pytest.mark.pyre_only("uvicorn has no I/O threads")
@@ -124,25 +124,15 @@ def test_a_graceful_end_waits_for_requests_of_every_thread(servers: Servers) -> 
 def test_an_end_while_clients_connect(servers: Servers, grace: str) -> None:
     """Sockets are on their way from one thread to another when the end comes; each is served or closed."""
     with servers.private("hanging:app", "--timeout-graceful-shutdown", grace, loop=LOOP) as server:
-        ended = threading.Event()
 
-        def client() -> None:
-            while not ended.is_set():
-                try:
-                    with server.connect() as wire:
-                        wire.request("GET", "/doze?1")
-                        wire.response()
-                except Exception:
-                    time.sleep(0.002)
+        def ask() -> None:
+            with server.connect() as wire:
+                wire.request("GET", "/doze?1")
+                wire.response()
 
-        threads = [threading.Thread(target=client) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        assert server.stop() == 0
-        ended.set()
-        for thread in threads:
-            thread.join()
+        with clients(8, ask, 0.002):
+            time.sleep(0.5)
+            assert server.stop() == 0
         for word in ("Traceback", "Sanitizer", "Assertion"):
             assert word not in server.output(), server.output()
 

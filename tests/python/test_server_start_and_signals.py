@@ -213,12 +213,8 @@ def test_a_second_signal_cuts_what_runs_and_the_lifespan_still_ends() -> None:
     assert app.events == ["startup", "cancelled", "shutdown"]
 
 
-@pytest.mark.usefixtures("in_time")
-def test_a_third_signal_gives_up_on_the_lifespan(records: Records) -> None:
-    app = Recording()
-    app.stop.clear()
-    server = Server(Config(app, port=0, access_log=False))
-    server.reraise_signals = False
+def hurry_twice(server: Server) -> None:
+    """Three signals once it has started, with time to act on each."""
 
     def act() -> None:
         until(lambda: server.started)
@@ -227,6 +223,16 @@ def test_a_third_signal_gives_up_on_the_lifespan(records: Records) -> None:
             threading.Event().wait(0.2)
 
     threading.Thread(target=act, daemon=True).start()
+
+
+@pytest.mark.usefixtures("in_time")
+def test_a_third_signal_gives_up_on_the_lifespan(records: Records) -> None:
+    app = Recording()
+    app.stop.clear()
+    server = Server(Config(app, port=0, access_log=False))
+    server.reraise_signals = False
+
+    hurry_twice(server)
     server.run()
     assert app.events == ["startup"]
     assert "Giving up on the application's shutdown." in records.text
@@ -249,13 +255,7 @@ def test_what_an_abandoned_lifespan_says_is_no_error_of_its_own(records: Records
     server = Server(Config(app, port=0, access_log=False, lifespan="on"))
     server.reraise_signals = False
 
-    def act() -> None:
-        until(lambda: server.started)
-        for _ in range(3):
-            raise_outside(signal.SIGINT)
-            threading.Event().wait(0.2)
-
-    threading.Thread(target=act, daemon=True).start()
+    hurry_twice(server)
     server.run()
     assert [record.getMessage() for record in records.records if record.levelname == "ERROR"] == [
         "Giving up on the application's shutdown."
