@@ -14,5 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE_DIR = Path(os.environ.get("PYRE_PACKAGE_DIR") or ROOT / "python").resolve()
 
 sys.path.insert(0, str(PACKAGE_DIR))
+sys.path.insert(1, str(ROOT / "tests/support"))
 _others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != str(PACKAGE_DIR)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_DIR), *_others])

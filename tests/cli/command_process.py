@@ -182,13 +182,6 @@ def get(port: int, path: str = "/", *, host: str = "127.0.0.1", **options: Any) 
         connection.close()
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def get_unix(path: Path) -> bytes:
     """The whole answer to a GET over a unix socket."""
     with socket.socket(AF_UNIX or -1) as sock:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyre._core
 import pytest
-from command_process import AF_UNIX, HANG_GUARD, IS_WINDOWS, Command, free_port, get, get_unix, needs_posix_sockets
+from command_process import AF_UNIX, HANG_GUARD, IS_WINDOWS, Command, get, get_unix, needs_posix_sockets
+from free_port import free_port
 
 pytestmark = pytest.mark.skipif(
     pyre._core.build_info().get("core") == "fake", reason="the native module is not built: ./scripts/setup"
