@@ -290,7 +290,15 @@ class Server:
     def _forget(self) -> None:
         self._stopper.close()
         self._log.close()
-        self._log_file.unlink()
+        # On Windows nobody may have it open: a child of the application's, say, that ends a moment after it.
+        wait_until(self._unlinked)
+
+    def _unlinked(self) -> bool:
+        try:
+            self._log_file.unlink()
+        except PermissionError:
+            return False
+        return True
 
 
 class Servers:
