@@ -17,14 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from sanitizer_reports import sanitizer_reports
+from test_results import Count, count_junit, failed_names
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -34,21 +33,9 @@ CORES = os.cpu_count() or 2
 SLOTS = int(os.environ.get("PYRE_TEST_SLOTS", "2"))
 STEP_LIMIT_S = 45 * 60  # only against hanging; the longest step takes a few minutes
 MOST_AGAIN = 5  # more failures than this are no accident
-FUZZ_S = int(os.environ.get("PYRE_FUZZ_S", "60"))
+MOST_NAMES = 20  # of failed tests, on the terminal
+FUZZ_S = int(os.environ.get("PYRE_FUZZ_S", "30"))
 TAIL_LINES = 60  # of a failed step's log, on the terminal
-
-
-@dataclass
-class Count:
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-    def __iadd__(self, other: Count) -> Self:
-        self.passed += other.passed
-        self.failed += other.failed
-        self.skipped += other.skipped
-        return self
 
 
 @dataclass
@@ -83,20 +70,6 @@ def tail(path: Path, lines: int) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def count_junit(path: Path) -> Count:
-    count = Count()
-    try:
-        root = ET.parse(path).getroot()
-    except (OSError, ET.ParseError):
-        return count
-    for suite in [root] if root.tag == "testsuite" else root.iter("testsuite"):
-        number = {key: int(suite.get(key) or 0) for key in ("tests", "failures", "errors", "skipped", "disabled")}
-        failed = number["failures"] + number["errors"]
-        skipped = number["skipped"] + number["disabled"]
-        count += Count(number["tests"] - failed - skipped, failed, skipped)
-    return count
-
-
 def pytest_step(name: str, python: str, package: str, extra: list[str], env: dict[str, str] | None = None) -> Step:
     options = ["-p", "no:cacheprovider", f"--junitxml={RESULTS / name}.xml"]
     ignored = ["--ignore=tests/tidy_test.py", "--ignore=tests/packaging"]  # they have jobs of their own
@@ -113,6 +86,7 @@ def windows_steps(extra: list[str]) -> list[Step]:
     newest one."""
     cpp = ctest_step("windows-ctest", "mingw-wine")
     cpp.command = ["scripts/under-wine", *cpp.command]
+    cpp.again = [*cpp.command[:-1], str(RESULTS / f"{cpp.name}-again.xml"), "--rerun-failed"]
     proactor = "not winloop and not selector"
     others = "winloop or selector"
     return [
@@ -210,7 +184,9 @@ def asan_steps(extra: list[str]) -> list[Step]:
     # The quarantine of 256 MB would hide growth, which tests look for.
     options = "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:quarantine_size_mb=32"
     runtimes = ["libasan.so", "libstdc++.so.6"]
-    steps = sanitizer_steps("asan-ubsan", runtimes, "ASAN_OPTIONS", options, "asyncio,uvloop+io", extra)
+    # The frameworks bring pure Python into play, so one way of hosting them is enough.
+    once = ["-k", "not (test_frameworks and uvloop)", *extra]
+    steps = sanitizer_steps("asan-ubsan", runtimes, "ASAN_OPTIONS", options, "asyncio,uvloop+io", once)
     # The interpreter has no frame pointers, so the quick stack of a leaked Python object ends before it comes to our
     # code, and nobody could tell whose it is. Thorough stacks are slow; these tests go through all that allocates.
     name = "asan-ubsan-leaks"
@@ -228,6 +204,8 @@ def tsan_steps(extra: list[str]) -> list[Step]:
     # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
     # interpreter.
     options = "exitcode=0:second_deadlock_stack=1"
+    # The tests of frameworks bring pure Python into play, and no thread of ours that the others do not.
+    extra = ["--ignore=tests/frameworks", *extra]
     steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", options, "asyncio+threads", extra)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     if randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch"):
@@ -257,7 +235,8 @@ def fuzz_steps(extra: list[str]) -> list[Step]:
 def py314_steps(extra: list[str]) -> list[Step]:
     library_path = (BUILD / "py314/library_path").read_text().strip()
     env = {"PYRE_TEST_LOOPS": "asyncio", **({"LD_LIBRARY_PATH": library_path} if library_path else {})}
-    return [pytest_step("python314", str(BUILD / "py314/venv/bin/python"), "build/py314/python", extra, env)]
+    python = str(BUILD / "py314/venv/bin/python")
+    return [pytest_step("python314", python, "build/py314/python", ["-m", "not heavy", *extra], env)]
 
 
 def package_steps(extra: list[str]) -> list[Step]:
@@ -285,9 +264,9 @@ JOBS = [
     Job("lint", "clang-format, ruff, mypy, stubtest, the rules of the house", build("release", "_core"), lint_steps),
     Job(
         "unit",
-        "the C++ tests, release and debug",
-        build("release") + build("debug"),
-        lambda extra: [ctest_step("ctest-release", "release"), ctest_step("ctest-debug", "debug")],
+        "the C++ tests, as released (asan, tsan and windows run them with assertions)",
+        build("release"),
+        lambda extra: [ctest_step("ctest-release", "release")],
     ),
     Job(
         "python",
@@ -315,7 +294,7 @@ JOBS = [
     Job(
         "clang-tidy",
         "clang-tidy, on the files that changed since it last passed",
-        build("debug"),
+        build("asan-ubsan"),
         lambda extra: [Step("clang-tidy", [PYTHON, "scripts/clang_tidy.py"])],
     ),
 ]
@@ -369,6 +348,8 @@ class Run:
             skipped = f", {count.skipped} skipped" if count.skipped else ""
             print(f"{verdict}  {name:20} {seconds:7.1f} s   {count.passed} passed, {count.failed} failed{skipped}")
             if count.failed:
+                for test in failed_names(RESULTS / f"{name}.xml")[:MOST_NAMES]:
+                    print(f"    {test}")
                 print(f"----- the end of {log.relative_to(ROOT)}\n{tail(log, TAIL_LINES)}\n-----")
             sys.stdout.flush()
 
@@ -422,6 +403,8 @@ class Run:
             return first
         with self.lock:
             print(f"again   {step.name:20} {first.failed} failed at first, {second.passed} of them passed then")
+            for test in failed_names(RESULTS / f"{step.name}.xml"):
+                print(f"    {test}")
         return Count(first.passed + second.passed, second.failed, first.skipped)
 
     def job(self, job: Job, pool: ThreadPoolExecutor) -> None:

@@ -13,7 +13,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 
 # wine64 is on nobody's PATH in Debian 12; `wine` starts it.
-set(CMAKE_CROSSCOMPILING_EMULATOR wine)
+set(CMAKE_CROSSCOMPILING_EMULATOR "${CMAKE_CURRENT_LIST_DIR}/../../scripts/wine-program")
 
 # Programs carry their own libgcc, libstdc++ and winpthreads: Wine's prefix has none of them.
 foreach(kind EXE MODULE SHARED)

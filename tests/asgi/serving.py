@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,24 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def python_hangs(server: Server) -> Iterator[None]:
+    """The event loop of `server`, which runs hanging:app, is blocked by a handler for as long as the block."""
+    name = Path(tempfile.gettempdir()) / f"hang-{uuid.uuid4().hex}"
+    began, over = name.with_suffix(".began"), name.with_suffix(".over")
+    with server.connect() as wire:
+        wire.request("GET", f"/hang?{name.name}")
+        try:
+            wait_until(began.exists)
+            yield
+            assert wire.quiet(0.001), "it still hangs"
+        finally:
+            over.touch()
+        assert wire.response().text == "hung"
+    began.unlink()
+    over.unlink()
 
 
 @contextlib.contextmanager

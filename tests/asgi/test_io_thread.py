@@ -9,10 +9,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
 
 import pytest
-from serving import DETACHED, HANG_GUARD, Server, Servers, clients, is_installed, skip_missing
+from serving import DETACHED, HANG_GUARD, Server, Servers, clients, is_installed, python_hangs, skip_missing
 
 pytestmark = pytest.mark.pyre_only("uvicorn has no I/O threads")
 
@@ -33,30 +32,9 @@ def server(serve: Callable[..., Server]) -> Server:
     return serve("hanging:app", "--timeout-header", "0.5", "--timeout-keep-alive", "0.7")
 
 
-class Hanging:
-    """Python hangs for `seconds` inside the block; it must not be over before that."""
-
-    def __init__(self, server: Server, seconds: float = 2.0) -> None:
-        self.seconds = seconds
-        self.wire = server.connect()
-        self.began = 0.0
-
-    def __enter__(self) -> Self:
-        self.wire.request("GET", f"/hang?hang,{self.seconds}")
-        time.sleep(0.3)  # it came to time.sleep() by now
-        self.began = time.monotonic()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        hung = time.monotonic() - self.began + 0.3 < self.seconds
-        assert exception[0] is not None or hung, "this machine is too slow for the test to mean anything"
-        assert self.wire.response().text == "hung"
-        self.wire.close()
-
-
 @any_wake
 def test_a_malformed_request_is_refused_while_python_hangs(server: Server) -> None:
-    with Hanging(server), server.connect() as wire:
+    with python_hangs(server), server.connect() as wire:
         wire.send(b"GET / HTTP/1.1\r\nbad header\r\n\r\n")
         assert wire.response().status == 400
         assert wire.closed()
@@ -64,7 +42,7 @@ def test_a_malformed_request_is_refused_while_python_hangs(server: Server) -> No
 
 @any_wake
 def test_a_late_head_times_out_while_python_hangs(server: Server) -> None:
-    with Hanging(server), server.connect() as wire:
+    with python_hangs(server), server.connect() as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
         assert wire.response().status == 408
 
@@ -74,13 +52,13 @@ def test_an_idle_connection_is_closed_while_python_hangs(server: Server) -> None
     with server.connect() as wire:
         wire.request("GET", "/doze?1")
         assert wire.response().text == "1"
-        with Hanging(server):
+        with python_hangs(server):
             assert wire.closed()
 
 
 def test_requests_that_came_while_python_hung_are_answered(server: Server) -> None:
     wires = [server.connect() for _ in range(20)]
-    with Hanging(server, 1.0):
+    with python_hangs(server):
         for number, wire in enumerate(wires):
             wire.request("POST", "/doze", body=b"%d" % number * 1000)
     for number, wire in enumerate(wires):
@@ -90,7 +68,7 @@ def test_requests_that_came_while_python_hung_are_answered(server: Server) -> No
 
 def test_clients_who_left_while_python_hung_leave_nothing_behind(server: Server) -> None:
     before = server.descriptors()
-    with Hanging(server, 1.5):
+    with python_hangs(server):
         for _ in range(100):
             wire = server.connect()
             wire.request("GET", "/doze?1")
@@ -120,8 +98,9 @@ def test_objects_of_a_dead_connection_are_released_on_pythons_thread(server: Ser
     assert all(server.wait_for_note(key, lambda noted: len(noted) >= 5))
 
 
-def test_no_wake_is_lost(server: Server) -> None:
+def test_no_wake_is_lost(serve: Callable[..., Server]) -> None:
     """Thousands of requests with pauses of all lengths, so that both sides fall asleep and wake at every point."""
+    server = serve("hanging:app")
     failures: list[BaseException] = []
 
     def client(seed: int) -> None:

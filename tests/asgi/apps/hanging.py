@@ -6,8 +6,10 @@ import asyncio
 import gc
 import json
 import random
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Self
 
 from app_tools import Application, Receive, Scope, Send, body, note, read, respond, start
@@ -37,10 +39,13 @@ class Body(bytes):
 
 @app.handler
 async def hang(scope: Scope, receive: Receive, send: Send) -> None:
-    key, seconds = query(scope).split(",")
-    note(key, "began")
-    time.sleep(float(seconds))
-    note(key, "ended")
+    """Until the client makes a file of that name, in the directory for temporary ones; not for ever."""
+    name = Path(tempfile.gettempdir()) / query(scope)
+    name.with_suffix(".began").touch()
+    until = time.monotonic() + 60
+    while not name.with_suffix(".over").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
     await respond(send, "hung")
 
 

@@ -62,14 +62,19 @@ class SimServer {
   Peer& connect() { return reactor_->connect(listener_); }
   // Everything that happens without waiting for a time-out.
   void run() {
-    for (int i = 0; i < 1'000'000; ++i) {
+    int turns = 0;
+    for (auto waiting_until = std::chrono::steady_clock::now() + kPatience; turns < 1'000'000;) {
       app.run();
       const bool files_are_idle = loop_->files_are_idle();  // asked first: what they send is mail, and so work
       if (!app.pending() && !loop_->has_work() && reactor_->idle()) {
         if (files_are_idle) return;
-        std::this_thread::sleep_for(100us);  // the file threads are real, and a busy machine lets them wait
+        // The file threads are real, and a busy machine lets them wait. (Windows knows no sleep below a millisecond.)
+        if (std::chrono::steady_clock::now() > waiting_until) break;
+        std::this_thread::sleep_for(1ms);
         continue;
       }
+      waiting_until = std::chrono::steady_clock::now() + kPatience;
+      ++turns;
       loop_->run_once(reactor_->now() + 1ms);
     }
     ADD_FAILURE() << "the server does not come to rest";
@@ -113,6 +118,8 @@ class SimServer {
   TestApp app;
 
  private:
+  static constexpr std::chrono::seconds kPatience{60};
+
   FaultPlan plan_;
   SimReactor* reactor_ = nullptr;
   std::optional<SimScope> scope_;
