@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from serving import DETACHED, HANG_GUARD, Server, Servers, clients, is_installed, python_hangs, skip_missing
+from serving import DETACHED, Server, Servers, clients, is_installed, python_hangs, skip_missing, wait_until
 
 pytestmark = pytest.mark.pyre_only("uvicorn has no I/O threads")
 
@@ -73,10 +73,7 @@ def test_clients_who_left_while_python_hung_leave_nothing_behind(server: Server)
             wire = server.connect()
             wire.request("GET", "/doze?1")
             wire.reset()
-    until = time.monotonic() + HANG_GUARD
-    while server.descriptors() > before + 2:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: server.descriptors() <= before + 2)
     assert server.get("/doze?1").text == "1"
 
 
