@@ -1,22 +1,19 @@
 # Third-party libraries: the system's or the package manager's first, else the upstream release, checked against its
 # SHA-256. Each one can be replaced by a local source folder with -DFETCHCONTENT_SOURCE_DIR_<NAME>=<path> (LLHTTP,
-# MIMALLOC, GOOGLETEST, ONETBB, PYBIND11), which comes before everything else; nothing is ever copied into this
-# repository.
+# MIMALLOC, GOOGLETEST, ONETBB, PYBIND11, ZLIBNG, BROTLI, ZSTD), which comes before everything else; nothing is ever
+# copied into this repository.
 include(FetchContent)
 
-# Sub-projects with an old cmake_minimum_required honour our normal variables (CMP0077) and link-time optimisation
-# (CMP0069).
+# Sub-projects with an old cmake_minimum_required honour our normal variables (CMP0077), link-time optimisation
+# (CMP0069) and hidden symbols in static libraries (CMP0063).
+set(CMAKE_POLICY_DEFAULT_CMP0063 NEW)
 set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
 set(CMAKE_POLICY_DEFAULT_CMP0069 NEW)
 set(FETCHCONTENT_QUIET ON)
 
-# scripts/setup leaves sources here that come from the distribution's source packages.
-foreach(name mimalloc onetbb)
-  string(TOUPPER "${name}" upper)
-  if(NOT FETCHCONTENT_SOURCE_DIR_${upper} AND EXISTS "${PROJECT_SOURCE_DIR}/build/deps/${name}/CMakeLists.txt")
-    set(FETCHCONTENT_SOURCE_DIR_${upper} "${PROJECT_SOURCE_DIR}/build/deps/${name}" CACHE PATH "")
-  endif()
-endforeach()
+include(third_party)
+
+pyre_source_folder(mimalloc CMakeLists.txt)
 
 # --- llhttp: the HTTP/1.1 tokenizer; src/http/request_parser.cpp is its only user. -> llhttp::llhttp ------------------
 # Its three C files are compiled here wherever they can be had as source: then they get our optimisation flags and LTO.
@@ -152,34 +149,9 @@ else()
   message(STATUS "pyre: no mimalloc (PYRE_MIMALLOC=${PYRE_MIMALLOC}): the core allocates with malloc")
 endif()
 
-# --- oneTBB: for src/net/offload only. Optional until that links it; then it is TBB::tbb. ----------------------
-# 2021.8 is the newest that mingw 12 builds.
-# The content is called onetbb: FetchContent would set TBB_DIR for one called TBB, and oneTBB then takes itself for
-# installed.
-FetchContent_Declare(onetbb
-  URL https://github.com/oneapi-src/oneTBB/archive/refs/tags/v2021.12.0.tar.gz
-  URL_HASH SHA256=c7bb7aa69c254d91b8f0041a71c5bcc3936acb64408a1719aec0b2b7639dd84f
-  DOWNLOAD_EXTRACT_TIMESTAMP OFF)
-if(FETCHCONTENT_SOURCE_DIR_ONETBB)
-  unset(TBB_DIR CACHE)
-  set(TBB_TEST OFF)
-  set(TBB_STRICT OFF)
-  set(TBB_EXAMPLES OFF)
-  set(TBBMALLOC_BUILD OFF)
-  if(PYRE_SANITIZE STREQUAL "thread")
-    set(TBB_SANITIZE thread)  # a TBB that TSan cannot see into gives dozens of false reports
-  endif()
-  FetchContent_MakeAvailable(onetbb)
-  set_property(DIRECTORY "${onetbb_SOURCE_DIR}" PROPERTY EXCLUDE_FROM_ALL ON)
-  message(STATUS "pyre: oneTBB (sources in ${onetbb_SOURCE_DIR})")
-elseif(NOT PYRE_SANITIZE STREQUAL "thread")
-  find_package(TBB 2021.8 CONFIG QUIET)
-  if(TBB_FOUND)
-    message(STATUS "pyre: oneTBB ${TBB_VERSION}")
-  else()
-    message(STATUS "pyre: no oneTBB (nothing needs it yet)")
-  endif()
-endif()
+# --- The libraries that have a file of their own ----------------------------------------------------------------------
+include(onetbb)
+include(compression)
 
 # --- Python and pybind11: for src/asgi and the bind_* files. pybind11 is a Python package, in the build environment or
 if(PYRE_BUILD_PYTHON)

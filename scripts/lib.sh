@@ -110,10 +110,56 @@ need_apt_source() {
     cp "$work/$archive" "$CACHE/$archive.$$" && mv "$CACHE/$archive.$$" "$CACHE/$archive"
     rm -rf "$work"
   fi
-  rm -rf "$target.new"
+  unpack_source "$archive" "$target"
+}
+
+# unpack_source <archive in the cache> <target> [folder inside]: the archive's one top folder, or a folder in it.
+unpack_source() {
+  local target="$2" folder="${3:-}" slashes pattern=()
+  slashes="${folder//[!\/]/}"
+  [ -z "$folder" ] || pattern=(--wildcards --no-wildcards-match-slash "*/$folder")
+  rm -rf "$target" "$target.new"
   mkdir -p "$target.new"
-  tar -xf "$CACHE/$archive" -C "$target.new" --strip-components=1
+  tar -xf "$CACHE/$1" -C "$target.new" --strip-components=$((1 + ${#slashes} + ${#pattern[@]} / 3)) "${pattern[@]}"
   mv "$target.new" "$target"
+}
+
+# need_sdist <project> <archive> <sha256> <name under build/deps> [folder inside]: C sources that travel in a Python
+# project's source archive, through the package index that pip is configured for. Fails quietly, like need_apt_source.
+need_sdist() {
+  local project="$1" archive="$2" sha256="$3" target="$DEPS/$4" python="$VENV/bin/python"
+  ! grep -qsx "$sha256" "$target/.sha256" || return 0
+  [ -x "$python" ] || python=python3
+  mkdir -p "$DEPS" "$CACHE"
+  if ! echo "$sha256  $CACHE/$archive" | sha256sum --check --status 2>/dev/null; then
+    say "the source archive of $project, by the package index"
+    "$python" "$ROOT/scripts/get-sdist" "$project" "$archive" "$sha256" "$CACHE/$archive" || return 1
+  fi
+  unpack_source "$archive" "$target" "${5:-}"
+  echo "$sha256" >"$target/.sha256"
+}
+
+# need_sources: the third-party sources that are built here, as many of them as can be had. A machine that reaches
+# neither Debian's source packages nor a package index builds and serves all the same: CMake says what it does without.
+need_sources() {
+  need_apt_source mimalloc mimalloc_2.0.9+ds.orig.tar.xz \
+    cbc9d207ff105ad1f0cb739c378076143a6452b8d0624309cea0abfb040e972b mimalloc ||
+    say "mimalloc's source package is not to be had: CMake tries upstream, or does without"
+  need_apt_source onetbb onetbb_2021.8.0.orig.tar.xz \
+    7e9111b8bb59c8800bf6d0b06afe7b0891937443d2dae1ee1101c8e2ede6a7ef onetbb ||
+    say "oneTBB's source package is not to be had: CMake tries an installed one, then upstream"
+  # Not the system's: Debian 12's static ones cannot be linked into a module, as they are not position independent.
+  # zstd comes as one file; what follows the line that is looked for decompresses and trains dictionaries.
+  { need_sdist zlib-ng zlib_ng-1.0.0.tar.gz \
+    c753cea73f9e803c246e9bf01a59eb652897ed8a19334ada0f968394c7f61650 zlib-ng src/zlib_ng/zlib-ng &&
+    need_sdist brotli brotli-1.2.0.tar.gz \
+      e310f77e41941c13340a95976fe66a8a95b01e783d430eeaf7a2f87e0a57dd0a brotli &&
+    need_sdist zstandard zstandard-0.25.0.tar.gz \
+      7713e1179d162cf5c7906da876ec2ccb9c3a9dcbdffef0cc7f70c3667a205f0b zstd zstd &&
+    { [ "$DEPS/zstd/zstd_compress.c" -nt "$DEPS/zstd/.sha256" ] ||
+      sed '/start inlining decompress\//,$d; s/^#define ZSTD_MULTITHREAD$//' "$DEPS/zstd/zstd.c" \
+        >"$DEPS/zstd/zstd_compress.c"; }; } ||
+    say "the sources of zlib-ng, brotli and zstd are not to be had: CMake tries installed ones, or does without"
 }
 
 # build_release [configure option...] -- [build option...]: configures once, then builds. ninja knows what is out of

@@ -1,0 +1,50 @@
+# How other people's C and C++ is built here: without our warnings, without link-time optimisation (it would be done
+# again for every program that is linked), and optimised in every build type, as none of it is what a debug build is
+# for.
+#
+# pyre_third_party(<static library>): call it after the library's own flags are set, so that these are the last.
+function(pyre_third_party target)
+  set_target_properties(${target} PROPERTIES
+    EXCLUDE_FROM_ALL ON
+    POSITION_INDEPENDENT_CODE ON
+    INTERPROCEDURAL_OPTIMIZATION OFF
+    C_VISIBILITY_PRESET hidden
+    CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON)
+  # Its headers count as the system's, also for the tests that include them through one of our libraries.
+  get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  if(folders)
+    set_property(TARGET ${target} APPEND PROPERTY INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${folders}")
+  endif()
+  if(MSVC)
+    target_compile_options(${target} PRIVATE /w)
+    return()
+  endif()
+  target_compile_options(${target} PRIVATE -w)
+  if(NOT PYRE_SANITIZE)
+    # Sections: what nobody calls is left out of the module (-Wl,--gc-sections). No -g: it doubles the objects.
+    target_compile_options(${target} PRIVATE -O2 -g0 -ffunction-sections -fdata-sections)
+    return()
+  endif()
+  # AddressSanitizer sees where we pass a wrong length, ThreadSanitizer needs to see every atomic. Undefined behaviour
+  # in here is not ours to mend, and looking for it takes the compiler a minute per library.
+  target_compile_options(${target} PRIVATE -O1 -g1 -fno-sanitize=undefined)
+  if(PYRE_SANITIZE MATCHES "address")
+    # Checks as calls, not inlined: half the compile time.
+    if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+      target_compile_options(${target} PRIVATE "SHELL:-mllvm -asan-instrumentation-with-call-threshold=0")
+    else()
+      target_compile_options(${target} PRIVATE "SHELL:--param asan-instrumentation-with-call-threshold=0")
+    endif()
+  endif()
+endfunction()
+
+# pyre_source_folder(<name> <file that must be there>): FETCHCONTENT_SOURCE_DIR_<NAME> is what the user says, else what
+# scripts/setup left in build/deps/<name>, from a distribution's source package or a package index.
+macro(pyre_source_folder name file)
+  string(TOUPPER "${name}" pyre_upper)
+  string(REPLACE "-" "" pyre_upper "${pyre_upper}")
+  if(NOT FETCHCONTENT_SOURCE_DIR_${pyre_upper} AND EXISTS "${PROJECT_SOURCE_DIR}/build/deps/${name}/${file}")
+    set(FETCHCONTENT_SOURCE_DIR_${pyre_upper} "${PROJECT_SOURCE_DIR}/build/deps/${name}" CACHE PATH "")
+  endif()
+endmacro()
