@@ -14,6 +14,7 @@ from typing import Any
 
 from pyre import flags
 from pyre import logging as pyre_logging
+from pyre.compress import parse_compress, parse_types
 from pyre.errors import AppLoadError, ConfigError
 from pyre.importer import import_from_string
 from pyre.interfaces import ASGI2Adapter, Interface, detect, is_factory
@@ -113,6 +114,9 @@ class Config:
         reuse_port: bool = False,
         static: Iterable[str] | str | None = None,
         static_max_age: int | None = None,
+        compress: Iterable[str] | str | None = None,
+        compress_min_size: int = 1024,
+        compress_types: Iterable[str] | str | None = None,
         timeout_notify: float = 30.0,
         callback_notify: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -175,6 +179,9 @@ class Config:
         self.reuse_port = reuse_port
         self.static = parse_static(_texts(static))
         self.static_max_age = static_max_age
+        self.compress = parse_compress(_texts(compress))
+        self.compress_min_size = compress_min_size
+        self.compress_types = parse_types(_texts(compress_types))
         self.timeout_notify = timeout_notify
         self.callback_notify = callback_notify
 
@@ -343,6 +350,9 @@ class Config:
             "io_threads": self.io_threads,
             "static": [(route, os.fsencode(directory)) for route, directory in self.static],
             "static_max_age": -1 if self.static_max_age is None else self.static_max_age,
+            "compress": self.compress,
+            "compress_min_size": self.compress_min_size,
+            "compress_types": self.compress_types,
             "io_wake": os.environ.get("PYRE_IO_WAKE", "auto"),  # not an option: for tests
         }
 
@@ -376,6 +386,7 @@ class Config:
                 _at_least(name, getattr(self, name), 1)
         for name in (
             "limit_max_requests_jitter",
+            "compress_min_size",
             "io_threads",
             "limit_request_body",
             "timeout_body_min_rate",

@@ -323,6 +323,25 @@ FLAGS: tuple[Flag, ...] = (
         "Seconds that clients may keep a static file without asking again.  [default: no Cache-Control]",
         uvicorn=False,
     ),
+    # ---- compression
+    Flag(
+        "--compress",
+        "text",
+        None,
+        "Compress responses for clients who accept that: on, or codings in order of preference, each with a level if "
+        "you like: zstd,br:5,gzip:6.  [default: off]",
+        multiple=True,
+        uvicorn=False,
+    ),
+    Flag("--compress-min-size", "size", 1024, "Shorter responses are sent as they are.", uvicorn=False),
+    Flag(
+        "--compress-types",
+        "text",
+        None,
+        "Compress these media types only: text/*,application/json.  [default: text, JSON, XML, scripts, fonts]",
+        multiple=True,
+        uvicorn=False,
+    ),
     # ---- logging
     Flag("--log-level", "choice", None, "The least level to log.  [default: info]", choices=_LEVELS),
     Flag("--log-config", "file", None, "A logging configuration: .json, .yaml or .ini."),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,7 +19,10 @@
 #include "asgi/native_file.h"
 #include "asgi/os_error.h"
 #include "http/access_log.h"
+#include "http/compression.h"
+#include "http/encoder.h"
 #include "http/static_files.h"
+#include "net/offload.h"
 
 namespace py = pybind11;
 
@@ -87,6 +91,9 @@ class Engine {
     if (std::string bad; !trusted.empty() && !server.trusted_proxies.parse(trusted, bad))
       throw py::value_error("forwarded_allow_ips: not an address, a network, 'unix:' or '*': '" + bad + "'");
     add_static_files(server, read.get("static", py::list()), read.get<std::int64_t>("static_max_age", -1));
+    add_compression(server, read.get("compress", py::list()),
+                    read.get<std::uint64_t>("compress_min_size", http::Compression::kMinSize),
+                    read.get("compress_types", py::list()));
     const int log_fd = read.get("access_log_fd", -1);
     const auto log_format = read.get<std::string>("access_log_format", "text");
     if (log_format != "text" && log_format != "json")
@@ -196,6 +203,7 @@ class Engine {
     out["gil_releases"] = host.gil_releases;
     out["sections_with_gil"] = host.sections_with_gil;
     out["io_wakes"] = host.wakes;
+    out["offload"] = offload_stats();
     out["access_log_written"] = log_ ? log_->written() : 0;
     out["access_log_dropped"] = log_ ? log_->dropped() : 0;
     return out;
@@ -216,13 +224,32 @@ class Engine {
     out["timeouts_keep_alive"] = server.timeouts_keep_alive;
     out["accepts_paused"] = server.accepts_paused;
     out["refused_surplus"] = io.refused_surplus;
+    const http::CodingStats& coding = server.coding;
+    out["coded_responses"] = coding.responses;
+    out["coded_bytes_in"] = coding.bytes_in;
+    out["coded_bytes_out"] = coding.bytes_out;
+    out["coding_inlined"] = coding.inlined;
+    out["coding_offloaded"] = coding.offloaded;
+    out["coding_no_gain"] = coding.no_gain;
+    out["coding_no_room"] = coding.no_room;
     out["reactor_polls"] = io.reactor.polls;
     out["reactor_events"] = io.reactor.events;
     out["reactor_control_calls"] = io.reactor.control_calls;
     out["reactor_slow_callbacks"] = io.reactor.slow_callbacks;
     return out;
   }
+  static py::dict offload_stats() {
+    const net::OffloadStats stats = net::Offload::stats_of_process();
+    py::dict out;
+    out["threads"] = stats.threads;
+    out["submitted"] = stats.submitted;
+    out["finished"] = stats.finished;
+    out["refused"] = stats.refused;
+    out["lag"] = stats.lag;
+    return out;
+  }
   static void after_fork_in_child() {
+    net::Offload::abandon_after_fork();
     for (Engine* engine : engines())
       if (engine->host_) engine->host_->abandon_after_fork();
   }
@@ -255,6 +282,21 @@ class Engine {
     if (fields.has_server()) server.server_header.clear();
   }
 
+  static void add_compression(http::ServerOptions& server, const py::list& codings, std::uint64_t min_size,
+                              const py::list& types) {
+    if (codings.empty()) return;
+    if (!http::has_encoders()) throw py::value_error("this build of Pyre has no compression");
+    auto compression = std::make_shared<http::Compression>();
+    for (const py::handle& item : codings) {
+      const auto [name, level] = py::cast<std::pair<std::string, std::optional<int>>>(item);
+      const http::Coding coding = http::coding_of(name);
+      if (!compression->add(coding, level.value_or(http::level_range(coding).usual)))
+        throw py::value_error("compress: '" + name + "' is unknown, is there twice, or has no such level");
+    }
+    compression->set_min_size(min_size);
+    if (!types.empty()) compression->set_types(py::cast<std::vector<std::string>>(types));
+    server.compression = std::move(compression);
+  }
   static void add_static_files(http::ServerOptions& server, const py::list& routes, std::int64_t max_age) {
     if (routes.empty()) return;
     auto files = std::make_shared<http::StaticFiles>();

@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kSlowTake{1};
 constexpr std::chrono::milliseconds kContendedFor{100};
+// Less than where the loop has a thread of its own: while this thread compresses, no Python runs here.
+constexpr std::uint32_t kOffloadFrom = 4096;
 
 }  // namespace
 
@@ -19,6 +21,7 @@ EmbeddedHost::~EmbeddedHost() { close(); }
 bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions server_options,
                         PyObject* on_max_requests) noexcept {
   if (!init_host(options, on_max_requests)) return false;
+  server_options.offload_from = kOffloadFrom;
   server_ = std::make_unique<http::Server>(*net_loop_, dispatcher_, std::move(server_options));
   closed_ = false;
   PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO",
@@ -49,6 +52,7 @@ void EmbeddedHost::close() noexcept {
   // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang
   // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
+  net_loop_->wait_for_tasks();                           // they hold what is the app's
   if (abandoned_) static_cast<void>(server_.release());  // its connections can never be closed
   server_.reset();
   closed_ = true;

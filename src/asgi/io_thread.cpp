@@ -153,6 +153,7 @@ void IoThread::join() noexcept {
 void IoThread::finish() noexcept {
   port_.run_commands_here();
   for (int i = 0; i < kMaxClosingTicks && (i == 0 || !server_->closed()); ++i) loop_->run_once(closing_limit(i));
+  loop_->wait_for_tasks();
   connections_.store(server_->stats().connections_open, std::memory_order_relaxed);
   unfinished_.store(server_->unfinished(), std::memory_order_release);
   port_.end_tick(false);  // without what is to be dropped: that is on the right thread already

@@ -77,22 +77,37 @@ std::string_view text_of(Coding coding) noexcept {
   return kNames[static_cast<std::size_t>(coding)];
 }
 
-Coding choose_coding(const RequestHead& request, unsigned available) noexcept {
-  if ((available & ~1U) == 0) return Coding::identity;
+Coding coding_of(std::string_view text) noexcept {
+  for (const Coding coding : {Coding::gzip, Coding::zstd, Coding::br})
+    if (text == text_of(coding)) return coding;
+  return Coding::identity;
+}
+
+Coding choose_coding(const RequestHead& request, std::span<const Coding> order) noexcept {
+  if (order.empty()) return Coding::identity;
   Weights weights;
   for (const HeaderField& field : request.fields)
     if (field.id == HeaderName::accept_encoding) weights.read(request.value(field));
   Coding best = Coding::identity;
   // Unless it is named, identity is allowed, but less wanted than all that is named.
-  int best_weight = weights.of[0] != kUnknown ? weights.of[0] : 0;
-  for (std::size_t i = 1; i < kCodings; ++i) {
-    if ((available & (1U << i)) == 0) continue;
-    const int weight = weights.of[i] != kUnknown ? weights.of[i] : std::max(weights.others, 0);
-    if (weight == 0 || weight < best_weight) continue;
-    best = static_cast<Coding>(i);
+  int best_weight = std::max(weights.of[0], 0);
+  for (const Coding coding : order) {
+    const int named = weights.of[static_cast<std::size_t>(coding)];
+    const int weight = named != kUnknown ? named : std::max(weights.others, 0);
+    // As much as identity is enough, for the first.
+    if (weight == 0 || weight < best_weight || (weight == best_weight && best != Coding::identity)) continue;
+    best = coding;
     best_weight = weight;
   }
   return best;
+}
+
+Coding choose_coding(const RequestHead& request, unsigned available) noexcept {
+  std::array<Coding, kCodings> order{};
+  std::size_t count = 0;
+  for (const Coding coding : {Coding::br, Coding::zstd, Coding::gzip})
+    if ((available & (1U << static_cast<unsigned>(coding))) != 0) order[count++] = coding;
+  return choose_coding(request, std::span(order).first(count));
 }
 
 }  // namespace pyre::http

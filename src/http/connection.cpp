@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "http/coded_body.h"
 #include "http/server_core.h"
 #include "platform/memory.h"
 #include "platform/socket.h"
@@ -203,7 +204,7 @@ void Connection::lose(Exchange& exchange) noexcept {
   exchange.head_held_ = false;
   exchange.clear_body();
   if (exchange.started_) core_.log(exchange);  // a response that its client did not see to the end is one, too
-  if (exchange.announced_ && exchange.held_by(Exchange::Holder::application))
+  if (exchange.announced_ && !exchange.complete_ && exchange.held_by(Exchange::Holder::application))
     core_.handler.on_disconnect(exchange, true);
 }
 
@@ -301,9 +302,9 @@ void Connection::on_sent() noexcept {
   }
   if (front_ == nullptr)
     next_turn();
-  else if (front_->drain_awaited_ && queued <= core_.options.limits.output_low_water && !output_is_full()) {
-    front_->drain_awaited_ = false;
-    if (front_->held_by(Exchange::Holder::application)) core_.handler.on_drained(*front_);
+  else if (queued <= core_.options.limits.output_low_water) {
+    if (front_->coded_ != nullptr) front_->coded_->go_on();
+    tell_if_drained(*front_);
   }
   settle();
 }

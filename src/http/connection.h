@@ -49,6 +49,7 @@ class Connection final : private net::StreamEvents {
   [[nodiscard]] std::uint64_t output_queued() const noexcept { return stream_.output().size(); }
 
  private:
+  friend class CodedBody;
   friend struct ServerCore;
 
   // Whose turn it is, for the time-outs. Each phase has one deadline, which is set when the phase begins.
@@ -116,6 +117,7 @@ class Connection final : private net::StreamEvents {
   Outcome out_of_memory() noexcept;
   void cut(Exchange& exchange) noexcept;  // the response can not be completed as it was begun
   void output_added() noexcept;
+  void tell_if_drained(Exchange& exchange) noexcept;
 
   // ---- time and life (connection.cpp)
   void finish() noexcept;  // FIN after the output

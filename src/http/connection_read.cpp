@@ -269,7 +269,7 @@ void Connection::handle_end() noexcept {
   for (Exchange* waiting = waiting_first_; waiting != nullptr; waiting = waiting->next_) waiting->peer_finished_ = true;
   if (front_ != nullptr && !front_->peer_finished_) {
     front_->peer_finished_ = true;
-    if (front_->announced_ && front_->held_by(Exchange::Holder::application))
+    if (front_->announced_ && !front_->complete_ && front_->held_by(Exchange::Holder::application))
       core_.handler.on_disconnect(*front_, false);
   }
   if (state_.writing() == Writing::idle && waiting_first_ == nullptr && refused_ == nullptr) finish();

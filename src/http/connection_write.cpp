@@ -1,6 +1,7 @@
 // The writing half of a connection: from what the application says to bytes in the output queue.
 #include <cstring>
 
+#include "http/coded_body.h"
 #include "http/connection.h"
 #include "http/server_core.h"
 
@@ -296,6 +297,11 @@ void Connection::fail(Exchange& exchange, std::uint16_t status) noexcept {
 
 void Connection::flush_held_head() noexcept {
   if (front_ == nullptr || !front_->head_held_) return;
+  if (front_->coded_ != nullptr) {
+    if (front_->coded_->brings_head()) return;
+  } else if (core_.options.compression != nullptr && CodedBody::take_over(*front_, 0, false)) {
+    (void)front_->coded_->become_stream();
+  }
   HeadText text;
   plan_head(*front_, false, 0, text);
   if (!emit(&text, {}, {}, {}, {})) {
@@ -337,6 +343,14 @@ bool Connection::output_is_full() const noexcept {
   const net::OutputQueue& output = stream_.output();
   const Limits& limits = core_.options.limits;
   return output.size() > limits.output_high_water || output.has_more_files_than(limits.output_files);
+}
+
+void Connection::tell_if_drained(Exchange& exchange) noexcept {
+  const std::uint64_t low = core_.options.limits.output_low_water;
+  if (!exchange.drain_awaited_ || stream_.output().size() > low || output_is_full()) return;
+  if (exchange.coded_ != nullptr && exchange.coded_->pending() > low) return;
+  exchange.drain_awaited_ = false;
+  if (exchange.held_by(Exchange::Holder::application)) core_.handler.on_drained(exchange);
 }
 
 void Connection::output_added() noexcept {

@@ -1,5 +1,6 @@
 #include "http/exchange.h"
 
+#include "http/coded_body.h"
 #include "http/connection.h"
 #include "http/server_core.h"
 
@@ -49,7 +50,13 @@ Outcome Exchange::write(std::span<const std::byte> piece, net::Borrowed owner, b
   if (const Outcome outcome = writable(); outcome != Outcome::ok) return outcome;
   if (!started_) return Outcome::not_started;
   if (body_ended_) return Outcome::already_complete;
+  if (coded_ != nullptr || begins_coded(piece.size(), last)) return coded_->write(piece, owner, last);
   return connection_->write(*this, piece, owner, last);
+}
+
+bool Exchange::begins_coded(std::uint64_t size, bool last) noexcept {
+  return core_.options.compression != nullptr && head_held_ && (size != 0 || last) &&
+         CodedBody::take_over(*this, size, last);
 }
 
 Outcome Exchange::write_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner,
@@ -57,6 +64,7 @@ Outcome Exchange::write_file(platform::NativeFile file, std::uint64_t offset, st
   if (const Outcome outcome = writable(); outcome != Outcome::ok) return outcome;
   if (!started_) return Outcome::not_started;
   if (body_ended_) return Outcome::already_complete;
+  if (coded_ != nullptr) return coded_->write_file(file, offset, count, owner, last);
   return connection_->write_file(*this, file, offset, count, owner, last);
 }
 
@@ -84,7 +92,9 @@ void Exchange::fail(std::uint16_t status) noexcept {
 }
 
 bool Exchange::should_wait() noexcept {
-  if (connection_ == nullptr || !connection_->output_is_full()) return false;
+  if (connection_ == nullptr || complete_) return false;
+  const bool encoding = coded_ != nullptr && coded_->pending() > core_.options.limits.output_high_water;
+  if (!encoding && !connection_->output_is_full()) return false;
   drain_awaited_ = true;
   return true;
 }

@@ -14,6 +14,7 @@
 
 namespace pyre::http {
 
+class CodedBody;
 class Connection;
 class ProtocolSession;
 struct ServerCore;
@@ -42,10 +43,11 @@ class Exchange final : public AppExchange {
   bool taken = false;
 
  private:
+  friend class CodedBody;
   friend class Connection;
   friend class ExchangePool;
   friend struct ServerCore;
-  enum class Holder : std::uint8_t { connection = 1, application = 2, log = 4 };
+  enum class Holder : std::uint8_t { connection = 1, application = 2, log = 4, coding = 8 };
 
   explicit Exchange(ServerCore& core) noexcept : AppExchange(&request_, &forwarded_), core_(core) {}
   ~Exchange() = default;
@@ -57,6 +59,8 @@ class Exchange final : public AppExchange {
   }
   void drop(Holder holder) noexcept;  // the last one puts it back into the pool
   void clear_body() noexcept;
+  // Whether a response that begins goes through an encoder.
+  [[nodiscard]] bool begins_coded(std::uint64_t size, bool last) noexcept;
   // The response may be written to; else why not.
   [[nodiscard]] Outcome writable() const noexcept;
 
@@ -66,6 +70,7 @@ class Exchange final : public AppExchange {
   Connection* connection_ = nullptr;  // until the response is complete or the connection is lost
   Exchange* next_ = nullptr;          // the pool's, the connection's or the log's list
   BodyQueue body_;
+  CodedBody* coded_ = nullptr;     // the response's body goes through an encoder
   std::uint64_t body_sent_ = 0;    // of the response, queued
   platform::TimePoint head_at_{};  // when the head was complete; only with an access log
   std::uint64_t duration_us_ = 0;

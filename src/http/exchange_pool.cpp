@@ -2,7 +2,9 @@
 
 #include <cassert>
 #include <new>
+#include <utility>
 
+#include "http/coded_body.h"
 #include "http/server_core.h"
 #include "platform/memory.h"
 
@@ -39,6 +41,7 @@ void ExchangePool::give_back(Exchange& exchange) noexcept {
   assert(exchange.holders_ == 0);
   if (exchange.info_ != nullptr) core_.infos.drop(*exchange.info_);
   exchange.clear_body();
+  if (exchange.coded_ != nullptr) CodedBody::destroy(std::exchange(exchange.coded_, nullptr));
   --in_use_;
   if (idle_ >= kKeep) {
     exchange.~Exchange();

@@ -181,9 +181,11 @@ FieldError ResponseHead::add(std::string_view name, std::string_view value) noex
   return append(name, value);
 }
 
-FieldError ResponseHead::add_lines(std::string_view lines) noexcept {
-  if (lines.size() > limit_ || bytes_.size() > limit_ - lines.size()) return FieldError::too_large;
-  bytes_.insert(bytes_.end(), lines.begin(), lines.end());
+FieldError ResponseHead::add_lines(std::string_view lines) noexcept { return insert(bytes_.size(), lines); }
+
+FieldError ResponseHead::insert(std::size_t at, std::string_view text) noexcept {
+  if (text.size() > limit_ || bytes_.size() > limit_ - text.size()) return FieldError::too_large;
+  bytes_.insert(bytes_.begin() + static_cast<std::ptrdiff_t>(at), text.begin(), text.end());
   return FieldError::ok;
 }
 

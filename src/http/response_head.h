@@ -33,6 +33,9 @@ class ResponseHead {
   [[nodiscard]] FieldError add(std::string_view name, std::string_view value) noexcept;
   // Complete "name: value\r\n" lines of our own, in which nothing is left to check: none of the fields above.
   [[nodiscard]] FieldError add_lines(std::string_view lines) noexcept;
+  // The same into the middle of fields().
+  [[nodiscard]] FieldError insert(std::size_t at, std::string_view text) noexcept;
+  void forget_content_length() noexcept { has_content_length_ = false; }
 
   [[nodiscard]] std::uint16_t status() const noexcept { return status_; }
   [[nodiscard]] std::string_view fields() const noexcept {

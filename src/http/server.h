@@ -16,6 +16,7 @@
 
 namespace pyre::http {
 
+class Compression;
 class Placement;
 class StaticFiles;
 
@@ -31,7 +32,22 @@ class ServerOptions {
   AccessLog* access_log = nullptr;  // null: off. Outlives the server.
   std::uint32_t loop_index = 0;     // among the loops of one process: its source in the log, its place in `placement`
   Placement* placement = nullptr;   // null: this server is alone. Outlives the server.
+  std::shared_ptr<const Compression> compression;  // null: responses are sent as they are
+  // Bytes from which on a piece is compressed by the Offload and not by the loop's thread. See bench/micro/offload.
+  std::uint32_t offload_from = kOffloadFrom;
+  static constexpr std::uint32_t kOffloadFrom = 16 * 1024;
   std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
+};
+
+// Of compression (coded_body.h).
+struct CodingStats {
+  std::uint64_t responses = 0;  // that were coded
+  std::uint64_t bytes_in = 0;   // of their bodies, as the applications gave them
+  std::uint64_t bytes_out = 0;
+  std::uint64_t inlined = 0;    // steps that the loop's thread did
+  std::uint64_t offloaded = 0;  // and those that the Offload did
+  std::uint64_t no_gain = 0;    // responses sent as they were: coding would have made them larger
+  std::uint64_t no_room = 0;    // streams sent as they were: see CodedBody::kStreamMemory
 };
 
 struct ServerStats {
@@ -44,6 +60,7 @@ struct ServerStats {
   std::uint64_t bad_requests = 0;  // refused by the parser
   std::uint64_t timeouts_header = 0, timeouts_body = 0, timeouts_write = 0, timeouts_keep_alive = 0;
   std::uint64_t accepts_paused = 0;  // times the limit of connections, or EMFILE, stopped accepting
+  CodingStats coding;
 };
 
 class Server {

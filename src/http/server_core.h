@@ -31,6 +31,7 @@ struct ServerCore {
   std::string server_line;  // the Server field, or nothing
   BodyPool bodies;
   InfoPool infos{handler};
+  std::uint64_t stream_memory = 0;  // of encoders that streams have
   ExchangePool exchanges{*this};
   bool draining = false;
   bool aborted = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <new>
+#include <thread>
 
 #include "net/file_pool.h"
 #include "net/stream.h"
@@ -11,6 +12,11 @@
 #include "platform/memory.h"
 
 namespace pyre::net {
+namespace {
+
+constexpr std::chrono::microseconds kTaskPause{100};  // at the end of a loop, between two looks at what is still away
+
+}  // namespace
 
 Deferred::~Deferred() {
   if (next_ == nullptr) return;
@@ -41,10 +47,7 @@ Loop::Loop() noexcept : is_cached_(&platform::is_cached) { deferred_.previous_ =
 
 Loop::~Loop() {
   files_.reset();
-  if (!abandoned_) {
-    while (mailbox_.deliver() != 0) {
-    }
-  }
+  wait_for_tasks();
   assert(unflushed_.next == &unflushed_ || abandoned_);
   assert(frames_in_use_ == 0 || abandoned_);
   while (free_frames_ != nullptr) {
@@ -54,6 +57,16 @@ Loop::~Loop() {
   }
   // What is still deferred belongs to others and outlives us.
   while (deferred_.next_ != &deferred_) cancel(*deferred_.next_);
+}
+
+void Loop::wait_for_tasks() noexcept {
+  if (abandoned_) return;  // their threads are the parent's
+  while (true) {
+    const bool none_out = tasks_out_.load(std::memory_order_acquire) == 0;
+    const bool delivered = mailbox_.deliver() != 0;
+    if (none_out && !delivered) return;
+    if (!delivered) std::this_thread::sleep_for(kTaskPause);
+  }
 }
 
 bool Loop::files_are_idle() const noexcept { return files_ == nullptr || files_->idle(); }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -65,7 +66,8 @@ class Loop {
                                                                                  void* context);
   [[nodiscard]] static platform::Expected<std::unique_ptr<Loop>> create() noexcept;  // the native reactor
   [[nodiscard]] static platform::Expected<std::unique_ptr<Loop>> create(MakeReactor make, void* context) noexcept;
-  // Every stream and acceptor is gone by now. Waits for the file pool, and delivers the mail that is left.
+  // Every stream and acceptor is gone by now. Waits for the file pool and for offloaded tasks, and delivers the mail
+  // that is left.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -78,6 +80,12 @@ class Loop {
   // Two threads for file work, made when first asked for. Null when memory is exhausted.
   [[nodiscard]] FilePool* files() noexcept;
   [[nodiscard]] bool files_are_idle() const noexcept;  // no file work of ours is under way
+  // Tasks of this loop that are with the Offload, each some milliseconds of computing at most. The second by the thread
+  // that posted the task home, as the last thing that it does with this loop.
+  void task_left() noexcept { tasks_out_.fetch_add(1, std::memory_order_relaxed); }
+  void task_was_posted() noexcept { tasks_out_.fetch_sub(1, std::memory_order_release); }
+  // Waits until they are home, and delivers their mail. For the end of a server.
+  void wait_for_tasks() noexcept;
   [[nodiscard]] TimePoint now() const noexcept {
     return now_;
   }  // read from the clock when a tick begins, when its poll has waited, and after its poll
@@ -162,6 +170,7 @@ class Loop {
   SendFrame* free_frames_ = nullptr;
   std::uint32_t idle_frames_ = 0;
   std::uint32_t frames_in_use_ = 0;
+  std::atomic<std::uint32_t> tasks_out_{0};
   IsCached is_cached_;
   std::unique_ptr<FilePool> files_;
   bool abandoned_ = false;

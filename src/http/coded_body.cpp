@@ -1,0 +1,399 @@
+#include "http/coded_body.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "http/connection.h"
+#include "http/server_core.h"
+#include "platform/file.h"
+#include "platform/memory.h"
+
+namespace pyre::http {
+namespace {
+
+constexpr std::size_t kKeepScratch = 512 * 1024;  // what each thread keeps for the results of its steps
+constexpr std::uint32_t kFileBytes = 64 * 1024;   // read from a file at once
+
+// What a thread needs to encode whole bodies one after the other: encoders cost 0.3 to 1 MB and some 20 us to make.
+struct Tools {
+  struct Ready {
+    std::unique_ptr<Encoder> encoder;
+    int level = 0;
+  };
+  std::array<Ready, kCodings> encoders;
+  ByteBuffer scratch;
+
+  [[nodiscard]] Encoder* encoder(Compression::Choice choice) noexcept {
+    Ready& ready = encoders[static_cast<std::size_t>(choice.coding)];
+    if (ready.encoder == nullptr || ready.level != choice.level) {
+      ready.encoder = Encoder::create(choice.coding, choice.level);
+      ready.level = choice.level;
+    }
+    return ready.encoder.get();
+  }
+};
+
+Tools& tools() noexcept {
+  thread_local Tools of_this_thread;
+  return of_this_thread;
+}
+
+void release(net::Borrowed owner) noexcept {
+  if (owner.release != nullptr) owner.release(owner.owner);
+}
+
+}  // namespace
+
+// Bytes of `owner`, or bytes behind this object, or a part of a file of `owner`.
+struct CodedBody::Piece {
+  Piece* next = nullptr;
+  const std::byte* data = nullptr;
+  std::uint64_t size = 0;
+  platform::NativeFile file = platform::no_file;
+  std::uint64_t offset = 0;
+  net::Borrowed owner{};
+
+  [[nodiscard]] static Piece* make(std::size_t copied) noexcept {
+    void* memory = platform::allocate(sizeof(Piece) + copied);
+    return memory == nullptr ? nullptr : ::new (memory) Piece;
+  }
+};
+
+CodedBody::CodedBody(Exchange& exchange, Compression::Choice choice) noexcept : exchange_(exchange), choice_(choice) {
+  has_length_ = exchange.head_.has_content_length();
+  length_left_ = exchange.head_.content_length();
+}
+
+CodedBody::~CodedBody() {
+  assert(!task_out_);
+  exchange_.core_.loop.cancel(work_);
+  drop_pieces();
+  platform::deallocate(result_);
+  give_stream_back();
+}
+
+CodedBody* CodedBody::make(Exchange& exchange, Compression::Choice choice) noexcept {
+  void* memory = platform::allocate(sizeof(CodedBody));
+  return memory == nullptr ? nullptr : ::new (memory) CodedBody(exchange, choice);
+}
+
+void CodedBody::destroy(CodedBody* body) noexcept {
+  body->~CodedBody();
+  platform::deallocate(body);
+}
+
+bool CodedBody::take_over(Exchange& exchange, std::uint64_t size, bool last) noexcept {
+  const Compression& compression = *exchange.core_.options.compression;
+  if (exchange.taken || exchange.trailers_follow_ || (last && size < compression.min_size())) return false;
+  ResponseHead& head = exchange.head_;
+  if (!compression.fits(exchange.request_, head) || vary_by_coding(head) != FieldError::ok) return false;
+  const Compression::Choice choice = compression.choose(exchange.request_);
+  if (choice.coding == Coding::identity) return false;
+  exchange.coded_ = make(exchange, choice);
+  return exchange.coded_ != nullptr;
+}
+
+// ---- what the application gives
+
+Outcome CodedBody::check_length(std::uint64_t size, bool last) noexcept {
+  if (!has_length_) return Outcome::ok;
+  if (size > length_left_) return Outcome::body_too_long;
+  if (last && size < length_left_) {
+    exchange_.connection_->cut(exchange_);
+    return Outcome::body_too_short;
+  }
+  length_left_ -= size;
+  return Outcome::ok;
+}
+
+Outcome CodedBody::write(std::span<const std::byte> piece, net::Borrowed owner, bool last) noexcept {
+  if (const Outcome outcome = check_length(piece.size(), last); outcome != Outcome::ok) return outcome;
+  if (piece.empty()) {
+    release(owner);
+    return add(nullptr, last);
+  }
+  const bool copied = owner.release == nullptr;
+  Piece* made = Piece::make(copied ? piece.size() : 0);
+  if (made == nullptr) return exchange_.connection_->out_of_memory();
+  made->size = piece.size();
+  made->data = piece.data();
+  made->owner = owner;
+  if (copied) {
+    void* const behind = made + 1;
+    std::memcpy(behind, piece.data(), piece.size());
+    made->data = static_cast<const std::byte*>(behind);
+  }
+  return add(made, last);
+}
+
+Outcome CodedBody::write_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner,
+                              bool last) noexcept {
+  if (count == 0) return write({}, owner, last);
+  if (const Outcome outcome = check_length(count, last); outcome != Outcome::ok) return outcome;
+  Piece* made = Piece::make(0);
+  if (made == nullptr) return exchange_.connection_->out_of_memory();
+  made->size = count;
+  made->file = file;
+  made->offset = offset;
+  made->owner = owner;
+  return add(made, last);
+}
+
+Outcome CodedBody::add(Piece* piece, bool last) noexcept {
+  if (piece != nullptr) {
+    (last_ == nullptr ? first_ : last_->next) = piece;
+    last_ = piece;
+    pending_ += piece->size;
+  }
+  if (last) {
+    ended_ = true;
+    exchange_.body_ended_ = true;
+    exchange_.complete_ = true;  // for the application; for the connection it is when the last of it is in the output
+  }
+  exchange_.core_.loop.defer(work_);
+  return Outcome::ok;
+}
+
+// ---- steps
+
+void CodedBody::run_work(net::Deferred& work) noexcept { static_cast<Work&>(work).body.run(); }
+
+void CodedBody::go_on() noexcept {
+  if (pending_ != 0 || ended_) exchange_.core_.loop.defer(work_);
+}
+
+// The exchange may be over, and this object gone, when what is called here returns: so it holds a share meanwhile.
+void CodedBody::run() noexcept {
+  if (task_out_ || exchange_.connection_ == nullptr || (pending_ == 0 && !ended_)) return;
+  Exchange& exchange = exchange_;
+  exchange.hold(Exchange::Holder::coding);
+  if (mode_ == Mode::gathering) decide();
+  if (mode_ == Mode::plain) {
+    forward();
+  } else if (exchange.connection_ != nullptr && (mode_ == Mode::whole || !exchange.connection_->output_is_full())) {
+    begin_step();
+  }
+  if (!task_out_) exchange.drop(Exchange::Holder::coding);
+}
+
+void CodedBody::decide() noexcept {
+  const std::uint64_t min_size = exchange_.core_.options.compression->min_size();
+  if (ended_ && pending_ < min_size)
+    mode_ = Mode::plain;
+  else if (ended_ && pending_ <= kStepBytes)
+    mode_ = Mode::whole;
+  else
+    (void)become_stream();
+}
+
+bool CodedBody::become_stream() noexcept {
+  ServerCore& core = exchange_.core_;
+  mode_ = Mode::plain;
+  encoder_ = Encoder::create(choice_.coding, choice_.level);
+  if (encoder_ == nullptr || core.stream_memory + encoder_->memory() > kStreamMemory) {
+    ++core.stats.coding.no_room;
+    encoder_.reset();
+    return false;
+  }
+  if (!encoder_->begin(Encoder::kUnknown) || mark_as_coded(exchange_.head_, choice_.coding) != FieldError::ok) {
+    encoder_.reset();
+    return false;
+  }
+  core.stream_memory += encoder_->memory();
+  ++core.stats.coding.responses;
+  mode_ = Mode::stream;
+  return true;
+}
+
+void CodedBody::give_stream_back() noexcept {
+  if (encoder_ == nullptr) return;
+  exchange_.core_.stream_memory -= encoder_->memory();
+  encoder_.reset();
+}
+
+// What is not coded goes on as it came.
+void CodedBody::forward() noexcept {
+  while (exchange_.connection_ != nullptr && first_ != nullptr && !exchange_.connection_->output_is_full()) {
+    Piece* piece = first_;
+    first_ = piece->next;
+    if (first_ == nullptr) last_ = nullptr;
+    pending_ -= piece->size;
+    const bool last = ended_ && first_ == nullptr;
+    Connection& connection = *exchange_.connection_;
+    const bool copied = piece->owner.release == nullptr;
+    // A copy of our own is the output's from now on.
+    const net::Borrowed owner = copied ? net::Borrowed{piece, platform::deallocate} : piece->owner;
+    const Outcome outcome =
+        piece->file == platform::no_file
+            ? connection.write(exchange_, {piece->data, piece->size}, owner, last)
+            : connection.write_file(exchange_, piece->file, piece->offset, piece->size, owner, last);
+    if (outcome != Outcome::ok) release(owner);
+    if (!copied) platform::deallocate(piece);
+    if (last) ended_ = false;
+  }
+  if (exchange_.connection_ != nullptr && first_ == nullptr && std::exchange(ended_, false))
+    (void)exchange_.connection_->write(exchange_, {}, {}, true);
+  tell_if_drained();
+}
+
+void CodedBody::begin_step() noexcept {
+  ServerCore& core = exchange_.core_;
+  step_size_ = std::min<std::uint64_t>(pending_, kStepBytes);
+  step_flushes_ = step_size_ == pending_;
+  step_ends_ = ended_ && step_flushes_;
+  task_out_ = true;
+  if (step_size_ >= core.options.offload_from && net::Offload::of_process().submit(core.loop, step_)) {
+    ++core.stats.coding.offloaded;
+    return;
+  }
+  ++core.stats.coding.inlined;
+  encode();
+  deliver();
+}
+
+void CodedBody::run_step(net::Offload::Task& task) noexcept { static_cast<Step&>(task).body.encode(); }
+
+void CodedBody::end_step(net::Offload::Task& task) noexcept {
+  CodedBody& body = static_cast<Step&>(task).body;
+  Exchange& exchange = body.exchange_;
+  body.deliver();
+  exchange.drop(Exchange::Holder::coding);
+}
+
+// On any thread: it reads the step's pieces, and writes the result's members.
+void CodedBody::encode() noexcept {
+  Tools& with = tools();
+  Encoder* encoder = encoder_.get();
+  step_failed_ = true;
+  result_size_ = 0;
+  if (mode_ == Mode::whole) {
+    encoder = with.encoder(choice_);
+    if (encoder == nullptr || !encoder->begin(step_size_)) return;
+  }
+  with.scratch.clear();
+  encode_pieces(*encoder);
+  const std::span<const std::byte> bytes = with.scratch.bytes();
+  if (step_failed_ || (mode_ == Mode::whole && bytes.size() >= step_size_)) {
+    step_failed_ = step_failed_ || mode_ == Mode::whole;
+  } else if (!bytes.empty()) {
+    result_ = static_cast<std::byte*>(platform::allocate(bytes.size()));
+    step_failed_ = result_ == nullptr;
+    if (!step_failed_) {
+      std::memcpy(result_, bytes.data(), bytes.size());
+      result_size_ = bytes.size();
+    }
+  }
+  with.scratch.clear();
+  with.scratch.shrink(kKeepScratch);
+}
+
+void CodedBody::encode_pieces(Encoder& encoder) noexcept {
+  ByteBuffer& out = tools().scratch;
+  const Encoder::End end = step_ends_ ? Encoder::End::finish : step_flushes_ ? Encoder::End::flush : Encoder::End::open;
+  std::uint64_t left = step_size_;
+  std::uint64_t done = first_done_;
+  for (const Piece* piece = first_; left != 0; piece = piece->next, done = 0) {
+    std::uint64_t size = std::min(piece->size - done, left);
+    left -= size;
+    if (piece->file == platform::no_file) {
+      if (!encoder.encode({piece->data + done, static_cast<std::size_t>(size)}, left == 0 ? end : Encoder::End::open,
+                          out))
+        return;
+    }
+    ByteBuffer read;
+    for (; piece->file != platform::no_file && size != 0; done += kFileBytes) {
+      const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(size, kFileBytes));
+      const std::span<std::byte> room = read.room(kFileBytes);
+      if (room.empty()) return;
+      auto got = platform::read_at(piece->file, piece->offset + done, room.first(wanted));
+      if (!got || *got != wanted) return;  // it became shorter
+      size -= wanted;
+      if (!encoder.encode(room.first(wanted), left == 0 && size == 0 ? end : Encoder::End::open, out)) return;
+    }
+    if (left == 0) break;
+  }
+  if (step_size_ == 0 && !encoder.encode({}, end, out)) return;
+  step_failed_ = false;
+}
+
+// ---- the result, on the loop's thread
+
+void CodedBody::deliver() noexcept {
+  task_out_ = false;
+  if (exchange_.connection_ == nullptr) {  // nobody wants it any more
+    drop_pieces();
+    give_stream_back();
+    return;
+  }
+  ServerCore& core = exchange_.core_;
+  if (mode_ == Mode::whole && step_failed_) {
+    ++core.stats.coding.no_gain;
+    mode_ = Mode::plain;
+    return forward();
+  }
+  if (step_failed_) {  // of a stream, of which the client has a part
+    exchange_.connection_->cut(exchange_);
+    return;
+  }
+  if (mode_ == Mode::whole) {
+    if (mark_as_coded(exchange_.head_, choice_.coding) != FieldError::ok) {
+      mode_ = Mode::plain;
+      platform::deallocate(std::exchange(result_, nullptr));
+      return forward();
+    }
+    ++core.stats.coding.responses;
+  }
+  core.stats.coding.bytes_in += step_size_;
+  core.stats.coding.bytes_out += result_size_;
+  consume(step_size_);
+  write_result();
+  if (exchange_.connection_ == nullptr) return give_stream_back();
+  tell_if_drained();
+  go_on();
+}
+
+void CodedBody::write_result() noexcept {
+  if (step_ends_) ended_ = false;
+  std::byte* const bytes = std::exchange(result_, nullptr);
+  if (bytes == nullptr && !step_ends_) return;
+  const net::Borrowed owner = bytes == nullptr ? net::Borrowed{} : net::Borrowed{bytes, platform::deallocate};
+  if (exchange_.connection_->write(exchange_, {bytes, result_size_}, owner, step_ends_) != Outcome::ok) release(owner);
+}
+
+void CodedBody::consume(std::uint64_t size) noexcept {
+  pending_ -= size;
+  while (size != 0) {
+    Piece* piece = first_;
+    const std::uint64_t here = std::min(piece->size - first_done_, size);
+    size -= here;
+    first_done_ += here;
+    if (first_done_ < piece->size) return;
+    first_done_ = 0;
+    first_ = piece->next;
+    if (first_ == nullptr) last_ = nullptr;
+    release(piece->owner);
+    platform::deallocate(piece);
+  }
+}
+
+void CodedBody::drop_pieces() noexcept {
+  first_done_ = 0;
+  while (first_ != nullptr) {
+    Piece* piece = std::exchange(first_, first_->next);
+    release(piece->owner);
+    platform::deallocate(piece);
+  }
+  last_ = nullptr;
+  pending_ = 0;
+  ended_ = false;
+}
+
+void CodedBody::tell_if_drained() noexcept {
+  if (exchange_.connection_ != nullptr) exchange_.connection_->tell_if_drained(exchange_);
+}
+
+}  // namespace pyre::http
