@@ -40,6 +40,7 @@ class Options:
     # Accept more connections than the default limit allows.
     many_connections: bool = False
     io_threads: int = 0  # pyre only
+    compress: str = ""  # pyre only
     static: bool = False  # /static is answered with files
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,6 +65,8 @@ def _pyre(port: int, options: Options, work: Path) -> list[str]:
         command += ["--limit-connections", "20000"]
     if options.io_threads:
         command += ["--io-threads", str(options.io_threads)]
+    if options.compress:
+        command += ["--compress", options.compress]
     if options.static:
         command += ["--static", f"/static={work / STATIC_FOLDER}"]
     return command

@@ -34,7 +34,9 @@ class Engine(metaclass=_pybind11_type):
         seconds; `timeout_body_min_rate` int bytes/s (0: any); `limit_max_requests` int (0: none), `on_max_requests`
         () -> None (called once), `on_error` (BaseException, scope) -> None; `static` list[tuple[str, bytes]] of routes
         and directories (a directory that cannot be opened raises OSError), `static_max_age` int seconds (-1: no
-        Cache-Control); `io_threads` int: 0 hosts the I/O in `loop`, which must have add_reader, 1 to 64 on as many
+        Cache-Control); `compress` list[tuple[str, int | None]] of codings ("gzip", "br", "zstd") in order of preference
+        and their levels (ValueError if one is unknown, or this build has none), `compress_min_size` int bytes,
+        `compress_types` list[str] of media types (empty: the usual ones); `io_threads` int: 0 hosts the I/O in `loop`, which must have add_reader, 1 to 64 on as many
         threads of its own, more raises ValueError; `io_wake` "auto" | "event" | "socket_pair": how those threads wake
         `loop`, by a handle that it watches or by a socket that it receives from.
         """

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pyre.errors import ConfigError
 
 # The levels are each library's own.
-LEVELS = {"gzip": (1, 9), "br": (0, 11), "zstd": (1, 19)}
+LEVELS = {"gzip": (1, 9), "br": (0, 11), "zstd": (1, 12)}
 USUAL = ("zstd", "br", "gzip")
 """What "on" means: from the one that costs least for what it saves."""
 

@@ -296,6 +296,7 @@ class Engine {
     compression->set_min_size(min_size);
     if (!types.empty()) compression->set_types(py::cast<std::vector<std::string>>(types));
     server.compression = std::move(compression);
+    static_cast<void>(net::Offload::of_process());  // its threads start now, and not while a client waits
   }
   static void add_static_files(http::ServerOptions& server, const py::list& routes, std::int64_t max_age) {
     if (routes.empty()) return;

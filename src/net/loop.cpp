@@ -62,7 +62,7 @@ Loop::~Loop() {
 void Loop::wait_for_tasks() noexcept {
   if (abandoned_) return;  // their threads are the parent's
   while (true) {
-    const bool none_out = tasks_out_.load(std::memory_order_acquire) == 0;
+    const bool none_out = tasks_are_home();
     const bool delivered = mailbox_.deliver() != 0;
     if (none_out && !delivered) return;
     if (!delivered) std::this_thread::sleep_for(kTaskPause);

@@ -84,6 +84,7 @@ class Loop {
   // that posted the task home, as the last thing that it does with this loop.
   void task_left() noexcept { tasks_out_.fetch_add(1, std::memory_order_relaxed); }
   void task_was_posted() noexcept { tasks_out_.fetch_sub(1, std::memory_order_release); }
+  [[nodiscard]] bool tasks_are_home() const noexcept { return tasks_out_.load(std::memory_order_acquire) == 0; }
   // Waits until they are home, and delivers their mail. For the end of a server.
   void wait_for_tasks() noexcept;
   [[nodiscard]] TimePoint now() const noexcept {

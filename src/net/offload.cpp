@@ -3,7 +3,6 @@
 
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
-#include <oneapi/tbb/task_scheduler_observer.h>
 
 #include <algorithm>
 #include <bit>
@@ -11,6 +10,7 @@
 #include <exception>
 #include <new>
 #include <thread>
+#include <vector>
 
 #include "net/loop.h"
 #include "platform/cpus.h"
@@ -36,21 +36,14 @@ std::size_t lag_bucket(platform::TimePoint since) noexcept {
   return std::min<std::size_t>(static_cast<std::size_t>(std::bit_width(steps)), kLagBuckets - 1);
 }
 
-// The threads take no signals, and give way to those that serve. oneTBB names no other place to say that.
-class Threads final : public tbb::task_scheduler_observer {
- public:
-  explicit Threads(tbb::task_arena& arena) : tbb::task_scheduler_observer(arena) { observe(true); }
-  ~Threads() override { observe(false); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-  void on_scheduler_entry(bool) override {
-    static thread_local bool known = false;
-    if (known) return;
-    known = true;
-    platform::block_all_signals();
-    platform::lower_thread_priority();
-  }
-};
+// The threads take no signals, and give way to those that serve.
+void know_this_thread() noexcept {
+  thread_local bool known = false;
+  if (known) return;
+  known = true;
+  platform::block_all_signals();
+  platform::lower_thread_priority();
+}
 
 }  // namespace
 
@@ -58,14 +51,12 @@ struct Offload::Impl {
   explicit Impl(unsigned number)
       : threads(number),
         limit(tbb::global_control::max_allowed_parallelism, number + 1),
-        arena(static_cast<int>(number), 0, tbb::task_arena::priority::low),
-        observer(arena) {}
+        arena(static_cast<int>(number), 0, tbb::task_arena::priority::low) {}
   const unsigned threads;
   // oneTBB counts the caller as one, and has no thread for the last processor. Of several limits in a process the
   // smallest holds: this throttles nobody's.
   tbb::global_control limit;
   tbb::task_arena arena;
-  Threads observer;
   std::atomic<std::uint64_t> submitted{0};
   std::atomic<std::uint64_t> finished{0};
   std::atomic<std::uint64_t> refused{0};
@@ -92,14 +83,18 @@ Offload::Offload(unsigned threads) noexcept {
   try {
     const platform::SignalsBlocked blocked;  // new threads inherit that
     // oneTBB ends the process when it cannot start a thread, so it is tried out by hand.
-    for (unsigned i = 0; i < threads; ++i) std::thread([] {}).join();
+    {
+      std::vector<std::jthread> trial;
+      for (unsigned i = 0; i < threads; ++i) trial.emplace_back([] {});
+    }
     impl_ = std::make_unique<Impl>(std::max(threads, 1U));
     const auto start = std::make_shared<Start>();
     start->expected = impl_->threads;
     const platform::TimePoint until = platform::now() + kStartWait;
     // Each stays until all have come, so that each is another thread.
     for (unsigned i = 0; i < impl_->threads; ++i)
-      impl_->arena.enqueue([start, until] {
+      impl_->arena.enqueue([start, until]() noexcept {
+        know_this_thread();
         start->arrived.fetch_add(1);
         while (start->arrived.load() < start->expected && platform::now() < until) std::this_thread::yield();
       });
@@ -128,6 +123,7 @@ bool Offload::submit(Loop& home, Task& task) noexcept {
 }
 
 void Offload::run(Task& task) noexcept {
+  know_this_thread();
   impl_->lag[lag_bucket(task.submitted_)].fetch_add(1, std::memory_order_relaxed);
   task.run_(task);
   impl_->finished.fetch_add(1, std::memory_order_relaxed);

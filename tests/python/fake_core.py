@@ -21,6 +21,7 @@ __version__ = "0.0.0"
 KNOWN_OPTIONS = frozenset(
     """
     root_path scheme state server_header date_header default_headers forwarded_allow_ips static static_max_age
+    compress compress_min_size compress_types
     access_log_fd
     access_log_format limit_concurrency limit_request_line limit_request_fields limit_request_header_size
     limit_request_body limit_connections timeout_header timeout_body timeout_body_min_rate timeout_write

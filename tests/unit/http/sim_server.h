@@ -64,10 +64,11 @@ class SimServer {
   void run() {
     for (int turns = 0, waits = 0; turns < kMostTurns && waits < kMostWaits;) {
       app.run();
-      const bool files_are_idle = loop_->files_are_idle();  // asked first: what they send is mail, and so work
+      // Asked first: what they send is mail, and so work.
+      const bool others_are_idle = loop_->files_are_idle() && loop_->tasks_are_home();
       if (!app.pending() && !loop_->has_work() && reactor_->idle()) {
-        if (files_are_idle) return;
-        // The file threads are real, and a busy machine lets them wait. (Windows knows no sleep below a millisecond.)
+        if (others_are_idle) return;
+        // Those threads are real, and a busy machine lets them wait. (Windows knows no sleep below a millisecond.)
         ++waits;
         std::this_thread::sleep_for(1ms);
         continue;
