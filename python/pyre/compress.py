@@ -12,7 +12,8 @@ LEVELS = {"gzip": (1, 9), "br": (0, 11), "zstd": (1, 12)}
 USUAL = ("zstd", "br", "gzip")
 """What "on" means: from the one that costs least for what it saves."""
 
-_TYPE = re.compile(r"(?:\*|[a-z0-9!#$&^_.+-]+/)(?:\*|[a-z0-9!#$&^_.+-]+)?", re.ASCII)
+_NAME = r"[a-z0-9!#$&^_.+-]+"
+_TYPE = re.compile(rf"{_NAME}/{_NAME}|{_NAME}/\*|\*\+{_NAME}", re.ASCII)
 
 
 def _elements(texts: Iterable[str]) -> list[str]:
@@ -25,7 +26,7 @@ def parse_compress(texts: Iterable[str]) -> list[tuple[str, int | None]]:
     Raises `ConfigError`, with the sentence that names the flag.
     """
     elements = _elements(texts)
-    if elements in ([], ["off"]):
+    if elements in ([], [""], ["off"]):
         return []
     if elements == ["on"]:
         return [(name, None) for name in USUAL]
@@ -47,6 +48,6 @@ def parse_types(texts: Iterable[str]) -> list[str]:
     """Media types in lower case: `text/css`, `text/*` or `*+json`. Raises `ConfigError` for what is none."""
     types = [element.lower() for element in _elements(texts)]
     for name in types:
-        if not _TYPE.fullmatch(name) or name in ("*/*", "*/"):
+        if not _TYPE.fullmatch(name):
             raise ConfigError(f"--compress-types {name!r}: write media types: text/css, text/* or *+json.")
     return types

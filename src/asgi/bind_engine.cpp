@@ -293,6 +293,7 @@ class Engine {
       if (!compression->add(coding, level.value_or(http::level_range(coding).usual)))
         throw py::value_error("compress: '" + name + "' is unknown, is there twice, or has no such level");
     }
+    if (http::Compression::is_forbidden_by(server.default_fields)) return;
     compression->set_min_size(min_size);
     if (!types.empty()) compression->set_types(py::cast<std::vector<std::string>>(types));
     server.compression = std::move(compression);

@@ -95,7 +95,8 @@ class AppExchange {
   virtual void fail(std::uint16_t status) noexcept = 0;
 
   [[nodiscard]] bool started() const noexcept { return started_; }
-  [[nodiscard]] bool complete() const noexcept { return complete_; }  // the response's last byte was queued
+  // The application has given the last of the response, or it was ended otherwise: nothing can be written any more.
+  [[nodiscard]] bool complete() const noexcept { return complete_; }
   // The connection was lost before the response was complete.
   [[nodiscard]] bool dead() const noexcept { return dead_; }
   [[nodiscard]] bool peer_finished() const noexcept { return peer_finished_; }  // FIN after the complete request

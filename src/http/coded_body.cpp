@@ -16,7 +16,8 @@ namespace pyre::http {
 namespace {
 
 constexpr std::size_t kKeepScratch = 512 * 1024;  // what each thread keeps for the results of its steps
-constexpr std::uint32_t kFileBytes = 64 * 1024;   // read from a file at once
+constexpr std::uint32_t kChunkBytes =
+    64 * 1024;  // encoded between two looks at whether it is wanted, and read from a file at once
 
 // What a thread needs to encode whole bodies one after the other: encoders cost 0.3 to 1 MB and some 20 us to make.
 struct Tools {
@@ -86,10 +87,31 @@ void CodedBody::destroy(CodedBody* body) noexcept {
   platform::deallocate(body);
 }
 
+// RFC 9110 9.3.2, 15.4.5: the fields that a GET with 200 would have had. Whether a 304 is for something that would have
+// been coded its few fields do not say; a weak tag is right in both cases.
+void CodedBody::adapt_head_without_body(Exchange& exchange, std::uint64_t size) noexcept {
+  const Compression& compression = *exchange.core_.options.compression;
+  ResponseHead& head = exchange.head_;
+  const bool not_modified = head.status() == 304;
+  if (!not_modified && !compression.fits(exchange.request_, head)) return;
+  if (vary_by_coding(head) != FieldError::ok) return;
+  const Compression::Choice choice = compression.choose(exchange.request_);
+  if (choice.coding == Coding::identity) return;
+  if (not_modified)
+    (void)weaken_tag(head);
+  else if (head.has_content_length() || size >= compression.min_size())
+    exchange.coding_told_ = mark_as_coded(head, choice.coding) == FieldError::ok;
+}
+
 bool CodedBody::take_over(Exchange& exchange, std::uint64_t size, bool last) noexcept {
   const Compression& compression = *exchange.core_.options.compression;
-  if (exchange.taken || exchange.trailers_follow_ || (last && size < compression.min_size())) return false;
   ResponseHead& head = exchange.head_;
+  if (exchange.taken || exchange.trailers_follow_) return false;
+  if (exchange.request_.is_head() || head.status() == 304) {
+    adapt_head_without_body(exchange, size);
+    return false;
+  }
+  if (last && size < compression.min_size()) return false;
   if (!compression.fits(exchange.request_, head) || vary_by_coding(head) != FieldError::ok) return false;
   const Compression::Choice choice = compression.choose(exchange.request_);
   if (choice.coding == Coding::identity) return false;
@@ -148,6 +170,8 @@ Outcome CodedBody::add(Piece* piece, bool last) noexcept {
     (last_ == nullptr ? first_ : last_->next) = piece;
     last_ = piece;
     pending_ += piece->size;
+    ++pieces_;
+    if (piece->file != platform::no_file) ++files_;
   }
   if (last) {
     ended_ = true;
@@ -184,18 +208,19 @@ void CodedBody::decide() noexcept {
   const std::uint64_t min_size = exchange_.core_.options.compression->min_size();
   if (ended_ && pending_ < min_size)
     mode_ = Mode::plain;
-  else if (ended_ && pending_ <= kStepBytes)
-    mode_ = Mode::whole;
+  else if (ended_ && pending_ <= kStepBytes && files_ == 0)
+    mode_ = exchange_.core_.steps_out < kMaxStepsOut ? Mode::whole : Mode::plain;
   else
     (void)become_stream();
+  if (mode_ == Mode::plain && pending_ >= min_size && encoder_ == nullptr) ++exchange_.core_.stats.coding.no_room;
 }
 
 bool CodedBody::become_stream() noexcept {
   ServerCore& core = exchange_.core_;
   mode_ = Mode::plain;
   encoder_ = Encoder::create(choice_.coding, choice_.level);
-  if (encoder_ == nullptr || core.stream_memory + encoder_->memory() > kStreamMemory) {
-    ++core.stats.coding.no_room;
+  if (encoder_ == nullptr || core.stream_memory + encoder_->memory() > kStreamMemory ||
+      core.steps_out >= kMaxStepsOut) {
     encoder_.reset();
     return false;
   }
@@ -222,6 +247,8 @@ void CodedBody::forward() noexcept {
     first_ = piece->next;
     if (first_ == nullptr) last_ = nullptr;
     pending_ -= piece->size;
+    --pieces_;
+    if (piece->file != platform::no_file) --files_;
     const bool last = ended_ && first_ == nullptr;
     Connection& connection = *exchange_.connection_;
     const bool copied = piece->owner.release == nullptr;
@@ -246,22 +273,60 @@ void CodedBody::begin_step() noexcept {
   step_flushes_ = step_size_ == pending_;
   step_ends_ = ended_ && step_flushes_;
   task_out_ = true;
-  if (step_size_ >= core.options.offload_from && net::Offload::of_process().submit(core.loop, step_)) {
+  if (send_step_away()) {
     ++core.stats.coding.offloaded;
+    ++core.steps_out;
+    return;
+  }
+  if (files_ != 0) {  // nobody can read it
+    task_out_ = false;
+    exchange_.connection_->die(true);
     return;
   }
   ++core.stats.coding.inlined;
+  core.inline_bytes += static_cast<std::uint32_t>(step_size_);
   encode();
   deliver();
 }
 
+bool CodedBody::send_step_away() noexcept {
+  ServerCore& core = exchange_.core_;
+  if (files_ != 0) {
+    net::FilePool* files = core.loop.files();
+    return files != nullptr && files->submit(core.loop, file_step_) == platform::Errc::ok;
+  }
+  if (core.inline_tick != core.loop.stats().ticks) {
+    core.inline_tick = core.loop.stats().ticks;
+    core.inline_bytes = 0;
+  }
+  const bool small = step_size_ < core.options.offload_from && !is_slow(choice_.coding, choice_.level) &&
+                     core.inline_bytes + step_size_ <= kInlineBytes;
+  return !small && net::Offload::submit_to_process(core.loop, step_);
+}
+
 void CodedBody::run_step(net::Offload::Task& task) noexcept { static_cast<Step&>(task).body.encode(); }
 
-void CodedBody::end_step(net::Offload::Task& task) noexcept {
-  CodedBody& body = static_cast<Step&>(task).body;
-  Exchange& exchange = body.exchange_;
-  body.deliver();
+void CodedBody::run_file_step(net::FilePool::CallRequest& request) noexcept {
+  static_cast<FileStep&>(request).body.encode();
+}
+
+void CodedBody::end_step(net::Offload::Task& task) noexcept { static_cast<Step&>(task).body.step_is_home(); }
+
+void CodedBody::end_file_step(net::Letter& letter) noexcept { static_cast<FileStep&>(letter).body.step_is_home(); }
+
+void CodedBody::step_is_home() noexcept {
+  Exchange& exchange = exchange_;
+  --exchange.core_.steps_out;
+  deliver();
   exchange.drop(Exchange::Holder::coding);
+}
+
+void CodedBody::connection_lost() noexcept {
+  unwanted_.store(true, std::memory_order_relaxed);
+  exchange_.core_.loop.cancel(work_);
+  if (task_out_) return;  // deliver() does it
+  drop_pieces();
+  give_stream_back();
 }
 
 // On any thread: it reads the step's pieces, and writes the result's members.
@@ -270,6 +335,7 @@ void CodedBody::encode() noexcept {
   Encoder* encoder = encoder_.get();
   step_failed_ = true;
   result_size_ = 0;
+  if (unwanted_.load(std::memory_order_relaxed)) return;
   if (mode_ == Mode::whole) {
     encoder = with.encoder(choice_);
     if (encoder == nullptr || !encoder->begin(step_size_)) return;
@@ -299,15 +365,17 @@ void CodedBody::encode_pieces(Encoder& encoder) noexcept {
   for (const Piece* piece = first_; left != 0; piece = piece->next, done = 0) {
     std::uint64_t size = std::min(piece->size - done, left);
     left -= size;
-    if (piece->file == platform::no_file) {
-      if (!encoder.encode({piece->data + done, static_cast<std::size_t>(size)}, left == 0 ? end : Encoder::End::open,
-                          out))
-        return;
-    }
     ByteBuffer read;
-    for (; piece->file != platform::no_file && size != 0; done += kFileBytes) {
-      const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(size, kFileBytes));
-      const std::span<std::byte> room = read.room(kFileBytes);
+    for (; size != 0; done += kChunkBytes) {
+      if (unwanted_.load(std::memory_order_relaxed)) return;
+      const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>(size, kChunkBytes));
+      if (piece->file == platform::no_file) {
+        size -= wanted;
+        if (!encoder.encode({piece->data + done, wanted}, left == 0 && size == 0 ? end : Encoder::End::open, out))
+          return;
+        continue;
+      }
+      const std::span<std::byte> room = read.room(kChunkBytes);
       if (room.empty()) return;
       auto got = platform::read_at(piece->file, piece->offset + done, room.first(wanted));
       if (!got || *got != wanted) return;  // it became shorter
@@ -336,7 +404,7 @@ void CodedBody::deliver() noexcept {
     return forward();
   }
   if (step_failed_) {  // of a stream, of which the client has a part
-    exchange_.connection_->cut(exchange_);
+    exchange_.connection_->die(true);
     return;
   }
   if (mode_ == Mode::whole) {
@@ -375,6 +443,8 @@ void CodedBody::consume(std::uint64_t size) noexcept {
     first_done_ = 0;
     first_ = piece->next;
     if (first_ == nullptr) last_ = nullptr;
+    --pieces_;
+    if (piece->file != platform::no_file) --files_;
     release(piece->owner);
     platform::deallocate(piece);
   }
@@ -389,6 +459,7 @@ void CodedBody::drop_pieces() noexcept {
   }
   last_ = nullptr;
   pending_ = 0;
+  pieces_ = files_ = 0;
   ended_ = false;
 }
 

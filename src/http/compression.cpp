@@ -1,6 +1,8 @@
 #include "http/compression.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 #include "http/characters.h"
 #include "http/encoder.h"
@@ -61,6 +63,15 @@ bool matches(std::string_view pattern, std::string_view type) noexcept {
   return equals_ignoring_case(type, pattern);
 }
 
+constexpr std::array<std::string_view, 6> kCodedOrPartial = {"content-encoding", "content-range", "content-digest",
+                                                             "repr-digest",      "digest",        "content-md5"};
+
+template <std::size_t N>
+bool is_in(std::string_view name, const std::array<std::string_view, N>& lower) noexcept {
+  return std::any_of(lower.begin(), lower.end(),
+                     [name](std::string_view one) { return equals_ignoring_case(name, one); });
+}
+
 bool has_no_body_of_its_own(std::uint16_t status) noexcept {
   return status < 200 || status == 204 || status == 205 || status == 206 || status == 304;
 }
@@ -108,30 +119,26 @@ bool Compression::has_type(std::string_view content_type) const noexcept {
   return std::any_of(types_.begin(), types_.end(), [type](const std::string& known) { return matches(known, type); });
 }
 
+bool Compression::is_forbidden_by(std::string_view fields) noexcept {
+  bool forbidden = false;
+  each_field(fields, [&forbidden](const Field& field) {
+    forbidden = is_in(field.name, kCodedOrPartial) ||
+                (equals_ignoring_case(field.name, "cache-control") && has_element(field.value, "no-transform"));
+    return !forbidden;
+  });
+  return forbidden;
+}
+
 bool Compression::fits(const RequestHead& request, const ResponseHead& head) const noexcept {
-  if (request.is_head() || request.method() == "CONNECT" || has_no_body_of_its_own(head.status())) return false;
+  if (request.method() == "CONNECT" || has_no_body_of_its_own(head.status())) return false;
   if (head.has_content_length() && head.content_length() < min_size_) return false;
   bool known = false;
-  bool refused = false;
   each_field(head.fields(), [&](const Field& field) {
-    switch (field.name.size()) {
-      case 12:
-        if (equals_ignoring_case(field.name, "content-type")) known = has_type(field.value);
-        break;
-      case 13:
-        if (equals_ignoring_case(field.name, "content-range")) refused = true;
-        if (equals_ignoring_case(field.name, "cache-control") && has_element(field.value, "no-transform"))
-          refused = true;
-        break;
-      case 16:
-        if (equals_ignoring_case(field.name, "content-encoding")) refused = true;
-        break;
-      default:
-        break;
-    }
-    return !refused;
+    if (!equals_ignoring_case(field.name, "content-type")) return true;
+    known = has_type(field.value);
+    return false;
   });
-  return known && !refused;
+  return known && !is_forbidden_by(head.fields());
 }
 
 Compression::Choice Compression::choose(const RequestHead& request) const noexcept {
@@ -151,19 +158,24 @@ FieldError vary_by_coding(ResponseHead& head) noexcept {
   return varies ? FieldError::ok : head.add_lines("vary: accept-encoding\r\n");
 }
 
-FieldError mark_as_coded(ResponseHead& head, Coding coding) noexcept {
-  std::size_t strong_tag_at = std::string_view::npos;
-  each_field(head.fields(), [&strong_tag_at](const Field& field) {
+FieldError weaken_tag(ResponseHead& head) noexcept {
+  std::size_t strong_at = std::string_view::npos;
+  each_field(head.fields(), [&strong_at](const Field& field) {
     if (!equals_ignoring_case(field.name, "etag")) return true;
-    if (field.value.starts_with('"')) strong_tag_at = field.value_at;
+    if (field.value.starts_with('"')) strong_at = field.value_at;
     return false;
   });
-  if (strong_tag_at != std::string_view::npos) {
-    if (const FieldError error = head.insert(strong_tag_at, "W/"); error != FieldError::ok) return error;
-  }
-  for (const std::string_view text :
-       {std::string_view("content-encoding: "), text_of(coding), std::string_view("\r\n")})
-    if (const FieldError error = head.add_lines(text); error != FieldError::ok) return error;
+  return strong_at == std::string_view::npos ? FieldError::ok : head.insert(strong_at, "W/");
+}
+
+FieldError mark_as_coded(ResponseHead& head, Coding coding) noexcept {
+  char line[40];
+  const std::string_view name = text_of(coding);
+  const auto size = static_cast<std::size_t>(
+      std::snprintf(line, sizeof line, "content-encoding: %.*s\r\n", static_cast<int>(name.size()), name.data()));
+  if (!head.has_room(size + 2)) return FieldError::too_large;
+  (void)head.add_lines({line, size});
+  (void)weaken_tag(head);
   head.forget_content_length();
   return FieldError::ok;
 }

@@ -31,9 +31,11 @@ class Compression {
   void set_types(std::vector<std::string> types) noexcept { types_ = std::move(types); }
 
   [[nodiscard]] std::uint64_t min_size() const noexcept { return min_size_; }
+  // Says a field for every response (--header) that nothing may be compressed?
+  [[nodiscard]] static bool is_forbidden_by(std::string_view fields) noexcept;
   // Would it be compressed for a client who accepts that? Not if the application has coded it already or forbids it
-  // (Content-Encoding, Cache-Control: no-transform), if it is a part (Content-Range), or has no body; and only if its
-  // Content-Type is of the kind that shrinks.
+  // (Content-Encoding, Cache-Control: no-transform, a digest of the bytes), if it is a part (Content-Range), or has no
+  // body; and only if its Content-Type is of the kind that shrinks. For HEAD the answer is that for GET.
   [[nodiscard]] bool fits(const RequestHead& request, const ResponseHead& head) const noexcept;
   // What this client gets; identity: nothing that we have.
   [[nodiscard]] Choice choose(const RequestHead& request) const noexcept;
@@ -53,8 +55,10 @@ class Compression {
 // RFC 9110 12.5.5: caches must know that another client may get other bytes. Adds "vary: accept-encoding" unless the
 // field says so already. FieldError::too_large: there is no room.
 [[nodiscard]] FieldError vary_by_coding(ResponseHead& head) noexcept;
-// The body will be coded: Content-Encoding is added, Content-Length is forgotten, and a strong ETag becomes a weak one
-// (RFC 9110 8.8.1: it stood for other bytes).
+// A strong ETag becomes a weak one (RFC 9110 8.8.1: it stood for other bytes).
+[[nodiscard]] FieldError weaken_tag(ResponseHead& head) noexcept;
+// The body will be coded: Content-Encoding is added, Content-Length is forgotten, and the ETag is weakened. On an error
+// nothing was changed.
 [[nodiscard]] FieldError mark_as_coded(ResponseHead& head, Coding coding) noexcept;
 
 }  // namespace pyre::http

@@ -189,6 +189,7 @@ void Connection::output_is_empty() noexcept {
 void Connection::cut(Exchange& exchange) noexcept {
   exchange.head_held_ = false;
   retire(exchange);
+  if (exchange.coded_ != nullptr) exchange.coded_->connection_lost();
   if (reading_body_ == &exchange) reading_body_ = nullptr;
   front_ = nullptr;
   state_.response_ended();
@@ -199,10 +200,11 @@ void Connection::cut(Exchange& exchange) noexcept {
 // The exchange at the front goes on without a connection.
 void Connection::lose(Exchange& exchange) noexcept {
   --core_.stats.requests_active;
-  exchange.dead_ = true;
+  exchange.dead_ = !exchange.complete_;
   exchange.connection_ = nullptr;
   exchange.head_held_ = false;
   exchange.clear_body();
+  if (exchange.coded_ != nullptr) exchange.coded_->connection_lost();
   if (exchange.started_) core_.log(exchange);  // a response that its client did not see to the end is one, too
   if (exchange.announced_ && !exchange.complete_ && exchange.held_by(Exchange::Holder::application))
     core_.handler.on_disconnect(exchange, true);

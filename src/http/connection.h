@@ -90,6 +90,7 @@ class Connection final : private net::StreamEvents {
   void tell_application() noexcept;
   void handle_end() noexcept;
   void refuse(Refusal refusal) noexcept;
+  void give_body_up() noexcept;
   [[nodiscard]] bool wants_to_read() noexcept;
   void update_reading() noexcept;
 

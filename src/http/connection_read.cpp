@@ -256,6 +256,10 @@ void Connection::handle_end() noexcept {
       refuse({400, "connection closed inside a request head"});
       break;
     case Reading::body:
+      if (reading_body_ == front_ && front_->complete_) {
+        give_body_up();
+        break;
+      }
       if (reading_body_ == front_) return die(false);  // the request can never be complete
       drop_last_waiting();
       state_.stop_reading();
@@ -282,6 +286,7 @@ void Connection::refuse(Refusal refusal) noexcept {
   if (refused == nullptr && state_.reading() == Reading::drain) return finish();  // it has its answer
   if (refused == nullptr && reading_body_ != nullptr) {
     refused = reading_body_;
+    if (refused == front_ && refused->complete_) return give_body_up();
     if (refused->started_) return die(true);
     reading_body_ = nullptr;
     lose(*refused);
@@ -293,6 +298,15 @@ void Connection::refuse(Refusal refusal) noexcept {
   refused_ = refused;
   refusal_ = refusal;
   next_turn();
+}
+
+// The application is done with the request, and the last of its answer is still in the encoder.
+void Connection::give_body_up() noexcept {
+  reading_body_ = nullptr;
+  front_->clear_body();
+  drop_kept();
+  dropped_input_ = true;
+  state_.stop_reading();
 }
 
 bool Connection::wants_to_read() noexcept {

@@ -68,6 +68,7 @@ bool Connection::will_close(const Exchange& exchange, BodyFraming::Kind kind, bo
   // After its FIN the peer sends nothing more, so this is the last answer if nothing waits behind it.
   if (peer_ended_ && waiting_first_ == nullptr && refused_ == nullptr && kept_ == nullptr) return true;
   if (exchange.body_complete_) return false;
+  if (state_.reading() == Reading::closed) return true;  // of its body no more is read: see give_body_up()
   // RFC 9110 10.1.1: without a 100 the client may leave the body out or send it: what comes next cannot be told apart.
   if (exchange.request_.expect_continue && !exchange.continue_sent_ && !exchange.body_began_) return true;
   return last && !can_drain(exchange);  // an early answer
@@ -90,7 +91,7 @@ void Connection::plan_head(const Exchange& exchange, bool last, std::uint64_t to
   facts.app_length_set = head.has_content_length();
   facts.app_length = head.content_length();
   facts.total_known = last;
-  facts.total = total;
+  facts.total = exchange.coding_told_ ? 0 : total;  // of a GET's body, which would be coded, nobody knows it
   facts.trailers_follow = exchange.trailers_follow_;
   text.framing = choose_framing(facts);
   text.close = will_close(exchange, text.framing.kind, last);
@@ -205,7 +206,7 @@ Outcome Connection::write(Exchange& exchange, std::span<const std::byte> piece, 
     written = emit(head, {}, piece, owner, {});
   }
   if (!written) return out_of_memory();
-  if (exchange.dead_) return Outcome::ok;
+  if (exchange.connection_ == nullptr) return Outcome::ok;
   if (head != nullptr) commit_head(exchange, text);
   return after_piece(exchange, piece.size(), last);
 }
@@ -235,7 +236,7 @@ Outcome Connection::write_file(Exchange& exchange, platform::NativeFile file, st
     if (written && !suffix.empty() && !output.append(std::as_bytes(std::span(suffix)))) die(true);
   }
   if (!written) return out_of_memory();
-  if (exchange.dead_) return Outcome::ok;
+  if (exchange.connection_ == nullptr) return Outcome::ok;
   if (head != nullptr) commit_head(exchange, text);
   return after_piece(exchange, count, last);
 }
@@ -299,7 +300,9 @@ void Connection::flush_held_head() noexcept {
   if (front_ == nullptr || !front_->head_held_) return;
   if (front_->coded_ != nullptr) {
     if (front_->coded_->brings_head()) return;
-  } else if (core_.options.compression != nullptr && CodedBody::take_over(*front_, 0, false)) {
+  } else if (core_.options.compression != nullptr && !front_->head_.has_content_length() &&
+             CodedBody::take_over(*front_, 0, false)) {
+    // (With a length it may be a file that is being opened: those are sent by the kernel, as they are.)
     (void)front_->coded_->become_stream();
   }
   HeadText text;
@@ -348,7 +351,7 @@ bool Connection::output_is_full() const noexcept {
 void Connection::tell_if_drained(Exchange& exchange) noexcept {
   const std::uint64_t low = core_.options.limits.output_low_water;
   if (!exchange.drain_awaited_ || stream_.output().size() > low || output_is_full()) return;
-  if (exchange.coded_ != nullptr && exchange.coded_->pending() > low) return;
+  if (exchange.coded_ != nullptr && exchange.coded_->holds_more_than(low, core_.options.limits.output_files)) return;
   exchange.drain_awaited_ = false;
   if (exchange.held_by(Exchange::Holder::application)) core_.handler.on_drained(exchange);
 }

@@ -51,6 +51,10 @@ LevelRange level_range(Coding coding) noexcept {
   return {};
 }
 
+bool is_slow(Coding coding, int level) noexcept {
+  return (coding == Coding::br && level >= 7) || (coding == Coding::zstd && level >= 10);
+}
+
 #if !defined(PYRE_HAVE_COMPRESSION)
 
 bool has_encoders() noexcept { return false; }

@@ -66,6 +66,8 @@ struct LevelRange {
 };
 // Of gzip, br or zstd.
 [[nodiscard]] LevelRange level_range(Coding coding) noexcept;
+// Ten times slower than the usual level, and more: never for a loop's thread.
+[[nodiscard]] bool is_slow(Coding coding, int level) noexcept;
 [[nodiscard]] bool has_encoders() noexcept;  // false: this build has none
 
 }  // namespace pyre::http

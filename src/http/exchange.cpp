@@ -55,8 +55,11 @@ Outcome Exchange::write(std::span<const std::byte> piece, net::Borrowed owner, b
 }
 
 bool Exchange::begins_coded(std::uint64_t size, bool last) noexcept {
-  return core_.options.compression != nullptr && head_held_ && (size != 0 || last) &&
-         CodedBody::take_over(*this, size, last);
+  if (core_.options.compression == nullptr || !head_held_ || (size == 0 && !last)) return false;
+  // A body of another length than was told is the connection's to refuse.
+  const std::uint64_t length = head_.content_length();
+  if (head_.has_content_length() && !request_.is_head() && (size > length || (last && size != length))) return false;
+  return CodedBody::take_over(*this, size, last);
 }
 
 Outcome Exchange::write_file(platform::NativeFile file, std::uint64_t offset, std::uint64_t count, net::Borrowed owner,
@@ -93,7 +96,8 @@ void Exchange::fail(std::uint16_t status) noexcept {
 
 bool Exchange::should_wait() noexcept {
   if (connection_ == nullptr || complete_) return false;
-  const bool encoding = coded_ != nullptr && coded_->pending() > core_.options.limits.output_high_water;
+  const Limits& limits = core_.options.limits;
+  const bool encoding = coded_ != nullptr && coded_->holds_more_than(limits.output_high_water, limits.output_files);
   if (!encoding && !connection_->output_is_full()) return false;
   drain_awaited_ = true;
   return true;

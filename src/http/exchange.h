@@ -82,6 +82,7 @@ class Exchange final : public AppExchange {
   bool announced_ = false;      // on_request() was called
   bool head_held_ = false;      // started, and the head is not in the output yet
   bool drain_awaited_ = false;  // should_wait() was true
+  bool coding_told_ = false;    // the head of an answer to HEAD says that a GET's body would be coded
 };
 
 // The application side, as the http layer sees it. Called on the loop's thread, WITHOUT the GIL held or not (unknown):

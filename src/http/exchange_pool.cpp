@@ -58,7 +58,7 @@ void ExchangePool::give_back(Exchange& exchange) noexcept {
   exchange.body_began_ = exchange.continue_sent_ = exchange.announced_ = false;
   exchange.body_awaited_ = true;
   exchange.taken = false;
-  exchange.head_held_ = exchange.drain_awaited_ = false;
+  exchange.head_held_ = exchange.drain_awaited_ = exchange.coding_told_ = false;
   exchange.next_ = free_;
   free_ = &exchange;
   ++idle_;

@@ -184,7 +184,7 @@ FieldError ResponseHead::add(std::string_view name, std::string_view value) noex
 FieldError ResponseHead::add_lines(std::string_view lines) noexcept { return insert(bytes_.size(), lines); }
 
 FieldError ResponseHead::insert(std::size_t at, std::string_view text) noexcept {
-  if (text.size() > limit_ || bytes_.size() > limit_ - text.size()) return FieldError::too_large;
+  if (!has_room(text.size())) return FieldError::too_large;
   bytes_.insert(bytes_.begin() + static_cast<std::ptrdiff_t>(at), text.begin(), text.end());
   return FieldError::ok;
 }

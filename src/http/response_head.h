@@ -35,6 +35,9 @@ class ResponseHead {
   [[nodiscard]] FieldError add_lines(std::string_view lines) noexcept;
   // The same into the middle of fields().
   [[nodiscard]] FieldError insert(std::size_t at, std::string_view text) noexcept;
+  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
+    return bytes <= limit_ && bytes_.size() <= limit_ - bytes;
+  }
   void forget_content_length() noexcept { has_content_length_ = false; }
 
   [[nodiscard]] std::uint16_t status() const noexcept { return status_; }

@@ -32,6 +32,9 @@ struct ServerCore {
   BodyPool bodies;
   InfoPool infos{handler};
   std::uint64_t stream_memory = 0;  // of encoders that streams have
+  std::uint32_t steps_out = 0;      // of coded bodies, on other threads
+  std::uint64_t inline_tick = 0;    // the tick in which the loop's thread encoded last
+  std::uint32_t inline_bytes = 0;   // and how much it did then
   ExchangePool exchanges{*this};
   bool draining = false;
   bool aborted = false;

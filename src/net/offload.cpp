@@ -9,6 +9,7 @@
 #include <chrono>
 #include <exception>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -36,6 +37,21 @@ std::size_t lag_bucket(platform::TimePoint since) noexcept {
   return std::min<std::size_t>(static_cast<std::size_t>(std::bit_width(steps)), kLagBuckets - 1);
 }
 
+// All at the same time, as the arena's will be: a limit (RLIMIT_NPROC, pids.max) may allow some of them.
+unsigned threads_that_start(unsigned wanted) {
+  std::vector<std::thread> trial;
+  trial.reserve(wanted);
+  std::atomic<bool> over{false};
+  try {
+    while (trial.size() < wanted) trial.emplace_back([&over] { over.wait(false); });
+  } catch (const std::system_error&) {
+  }
+  over.store(true);
+  over.notify_all();
+  for (std::thread& thread : trial) thread.join();
+  return static_cast<unsigned>(trial.size());
+}
+
 // The threads take no signals, and give way to those that serve.
 void know_this_thread() noexcept {
   thread_local bool known = false;
@@ -53,8 +69,8 @@ struct Offload::Impl {
         limit(tbb::global_control::max_allowed_parallelism, number + 1),
         arena(static_cast<int>(number), 0, tbb::task_arena::priority::low) {}
   const unsigned threads;
-  // oneTBB counts the caller as one, and has no thread for the last processor. Of several limits in a process the
-  // smallest holds: this throttles nobody's.
+  // oneTBB counts the caller as one, and has no thread for the last processor. (The limit is that of our own copy of
+  // the library; where a shared one is linked instead, it holds for whoever else uses that.)
   tbb::global_control limit;
   tbb::task_arena arena;
   std::atomic<std::uint64_t> submitted{0};
@@ -72,7 +88,13 @@ Offload& Offload::of_process() noexcept {
 
 OffloadStats Offload::stats_of_process() noexcept { return is_made.load() ? of_process().stats() : OffloadStats{}; }
 
-void Offload::abandon_after_fork() noexcept { is_child.store(true); }
+bool Offload::submit_to_process(Loop& home, Task& task) noexcept {
+  return !is_child.load(std::memory_order_relaxed) && of_process().submit(home, task);
+}
+
+void Offload::abandon_after_fork() noexcept {
+  if (is_made.load()) is_child.store(true);
+}
 
 // The threads are started here, and not by a task: without one the caller must know in time.
 Offload::Offload(unsigned threads) noexcept {
@@ -83,11 +105,9 @@ Offload::Offload(unsigned threads) noexcept {
   try {
     const platform::SignalsBlocked blocked;  // new threads inherit that
     // oneTBB ends the process when it cannot start a thread, so it is tried out by hand.
-    {
-      std::vector<std::jthread> trial;
-      for (unsigned i = 0; i < threads; ++i) trial.emplace_back([] {});
-    }
-    impl_ = std::make_unique<Impl>(std::max(threads, 1U));
+    const unsigned possible = threads_that_start(std::max(threads, 1U));
+    if (possible == 0) return;
+    impl_ = std::make_unique<Impl>(possible);
     const auto start = std::make_shared<Start>();
     start->expected = impl_->threads;
     const platform::TimePoint until = platform::now() + kStartWait;
@@ -107,7 +127,7 @@ Offload::Offload(unsigned threads) noexcept {
 Offload::~Offload() = default;
 
 bool Offload::submit(Loop& home, Task& task) noexcept {
-  if (impl_ == nullptr || is_child.load(std::memory_order_relaxed)) return false;
+  if (impl_ == nullptr) return false;
   task.home_ = &home;
   task.submitted_ = platform::now();
   impl_->submitted.fetch_add(1, std::memory_order_relaxed);

@@ -55,7 +55,9 @@ class Offload {
 
   // Nothing but zeros if nobody has asked for it yet.
   [[nodiscard]] static OffloadStats stats_of_process() noexcept;
-  // In a fork()ed child there are no such threads: from then on nothing is taken.
+  // submit() of that one; false also in a fork()ed child whose parent had made it: its threads are not there.
+  [[nodiscard]] static bool submit_to_process(Loop& home, Task& task) noexcept;
+  // In such a child.
   static void abandon_after_fork() noexcept;
 
   explicit Offload(unsigned threads) noexcept;  // for tests; else of_process()

@@ -155,3 +155,57 @@ async def trailers(scope: Scope, receive: Receive, send: Send) -> None:
     await start(send, headers=[TEXT_TYPE, (b"trailer", b"x-sum")], trailers=True)
     await body(send, TEXT[:10_000])
     await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": False})
+
+
+@app.handler
+async def not_modified(scope: Scope, receive: Receive, send: Send) -> None:
+    await start(send, 304, [(b"etag", b'"abc"')])
+    await body(send)
+
+
+@app.handler
+async def wrong_length_later(scope: Scope, receive: Receive, send: Send) -> None:
+    """As wrong_length, but the right body comes a turn later."""
+    await start(send, headers=[TEXT_TYPE, (b"content-length", b"10000")])
+    try:
+        await body(send, TEXT[: number(scope)])
+    except Exception:
+        await asyncio.sleep(0.05)
+        await body(send, TEXT[:10_000])
+
+
+@app.handler
+async def whole_file(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope["query_string"].decode()
+    await start(send, headers=[TEXT_TYPE, (b"content-length", str(os.path.getsize(path)).encode())])
+    await send({"type": "http.response.pathsend", "path": path})
+
+
+async def _send(send: Send, event: dict[str, Any]) -> None:
+    await send(event)
+
+
+@app.handler
+async def shrinking_file(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope["query_string"].decode()
+    await start(send, headers=[TEXT_TYPE])
+    await body(send, TEXT[:5000], more_body=True)
+    await asyncio.sleep(0.05)
+    with open(path, "r+b") as opened:
+        event = {
+            "type": "http.response.zerocopysend",
+            "file": opened,
+            "offset": 0,
+            "count": 30_000_000,
+            "more_body": True,
+        }
+        sending = asyncio.create_task(_send(send, event))
+        await asyncio.sleep(0.2)
+        opened.truncate(1000)
+        note("shrinking_file", "shorter")
+        try:
+            await sending
+            await body(send, TEXT[:300_000], more_body=True)
+            await asyncio.sleep(30)
+        except OSError:
+            note("shrinking_file", "OSError")

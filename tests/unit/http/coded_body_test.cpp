@@ -79,7 +79,7 @@ TEST_P(CodedBodyTest, releases_each_piece_once_on_the_loops_thread) {
   EXPECT_EQ(server.server().stats().coding.responses, 1U);
   EXPECT_EQ(server.server().stats().coding.bytes_in, 600'000U);
   EXPECT_EQ(server.server().stats().requests_active, 0U);
-  EXPECT_EQ(server.server().stats().coding.offloaded != 0, GetParam() == 0);
+  EXPECT_GT(server.server().stats().coding.offloaded, 0U) << "also the many that one tick has no time for";
 }
 
 TEST_P(CodedBodyTest, keeps_the_order_of_pipelined_responses) {
