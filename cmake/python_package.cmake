@@ -19,6 +19,7 @@ if(NOT PYRE_IS_WHEEL)
 endif()
 
 if(NOT MSVC AND NOT APPLE)
-  # Static libraries inside the module must not export their symbols to other extensions.
-  target_link_options(_core PRIVATE -Wl,--exclude-libs,ALL)
+  # Static libraries inside the module must not export their symbols to other extensions. What nobody calls of them is
+  # left out (cmake/third_party.cmake puts every function into a section of its own).
+  target_link_options(_core PRIVATE -Wl,--exclude-libs,ALL -Wl,--gc-sections)
 endif()
