@@ -22,6 +22,12 @@ endfunction()
 # The native API (zng_), so that it meets neither CPython's zlib nor anybody else's. The processor is asked at run time:
 # a wheel runs on every x86-64, and is as fast as each allows.
 function(pyre_build_zlib_ng)
+  pyre_third_party_flags()
+  if(PYRE_CCACHE)
+    # It has generated headers, in every build folder the same.
+    set(CMAKE_C_COMPILER_LAUNCHER
+      "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${PYRE_CCACHE}")
+  endif()
   set(BUILD_SHARED_LIBS OFF)
   set(ZLIB_COMPAT OFF)
   set(WITH_GTEST OFF)
@@ -51,42 +57,18 @@ function(pyre_build_zlib_ng)
   set_property(DIRECTORY "${zlibng_SOURCE_DIR}" PROPERTY EXCLUDE_FROM_ALL ON)
   pyre_first_target(target zlib-ng zlib)  # it was called zlib until 2.2
   pyre_third_party(${target})
-  if(NOT MSVC)
-    target_compile_options(${target} PRIVATE -UZLIB_DEBUG)  # traces, which its Debug builds have
-  endif()
+  get_target_property(options ${target} COMPILE_OPTIONS)
+  list(REMOVE_ITEM options "$<$<CONFIG:Debug>:-DZLIB_DEBUG>")  # traces
+  set_property(TARGET ${target} PROPERTY COMPILE_OPTIONS "${options}")
   target_link_libraries(pyre_compression INTERFACE ${target})
 endfunction()
 
-function(pyre_build_brotli source_dir)
-  file(GLOB sources CONFIGURE_DEPENDS "${source_dir}/c/common/*.c" "${source_dir}/c/enc/*.c")
-  add_library(pyre_brotli STATIC ${sources})
-  target_include_directories(pyre_brotli PUBLIC "${source_dir}/c/include")
-  pyre_third_party(pyre_brotli)
-  target_link_libraries(pyre_compression INTERFACE pyre_brotli)
-endfunction()
-
-# Either upstream's lib folder, or its release as one file (zstd_compress.c: the part of it that compresses).
-function(pyre_build_zstd source_dir)
-  if(EXISTS "${source_dir}/lib/zstd.h")
-    file(GLOB sources CONFIGURE_DEPENDS "${source_dir}/lib/common/*.c" "${source_dir}/lib/compress/*.c")
-    set(include_dir "${source_dir}/lib")
-  elseif(EXISTS "${source_dir}/zstd_compress.c")
-    set(sources "${source_dir}/zstd_compress.c")
-    set(include_dir "${source_dir}")
-  else()
-    set(sources "${source_dir}/zstd.c")
-    set(include_dir "${source_dir}")
-  endif()
-  add_library(pyre_zstd STATIC ${sources})
-  target_include_directories(pyre_zstd PUBLIC "${include_dir}")
-  # Levels 13 and up search by way of binary trees: 10 times slower than level 9 for a twentieth less. Without them
-  # those levels do what 12 does.
-  target_compile_definitions(pyre_zstd
-    PRIVATE ZSTD_DISABLE_ASM=1 ZSTD_EXCLUDE_BTLAZY2_BLOCK_COMPRESSOR ZSTD_EXCLUDE_BTOPT_BLOCK_COMPRESSOR
-      ZSTD_EXCLUDE_BTULTRA_BLOCK_COMPRESSOR
-    PUBLIC ZSTDLIB_VISIBLE= ZSTDERRORLIB_VISIBLE=)
-  pyre_third_party(pyre_zstd)
-  target_link_libraries(pyre_compression INTERFACE pyre_zstd)
+function(pyre_build_brotli_and_zstd)
+  pyre_third_party_flags()
+  set(PYRE_BROTLI_SOURCES "${FETCHCONTENT_SOURCE_DIR_BROTLI}")
+  set(PYRE_ZSTD_SOURCES "${FETCHCONTENT_SOURCE_DIR_ZSTD}")
+  add_subdirectory("${PROJECT_SOURCE_DIR}/cmake/compression" "${PROJECT_BINARY_DIR}/_deps/compression" EXCLUDE_FROM_ALL)
+  target_link_libraries(pyre_compression INTERFACE pyre_brotli pyre_zstd)
 endfunction()
 
 function(pyre_find_compression)
@@ -95,8 +77,7 @@ function(pyre_find_compression)
   endif()
   if(FETCHCONTENT_SOURCE_DIR_ZLIBNG AND FETCHCONTENT_SOURCE_DIR_BROTLI AND FETCHCONTENT_SOURCE_DIR_ZSTD)
     pyre_build_zlib_ng()
-    pyre_build_brotli("${FETCHCONTENT_SOURCE_DIR_BROTLI}")
-    pyre_build_zstd("${FETCHCONTENT_SOURCE_DIR_ZSTD}")
+    pyre_build_brotli_and_zstd()
     set(PYRE_COMPRESSION_FROM "sources in ${FETCHCONTENT_SOURCE_DIR_ZLIBNG} and beside it" PARENT_SCOPE)
     return()
   endif()
@@ -104,9 +85,17 @@ function(pyre_find_compression)
   find_package(unofficial-brotli CONFIG QUIET)  # vcpkg's; upstream has none before 1.2
   find_package(brotli CONFIG QUIET)
   find_package(zstd 1.5 CONFIG QUIET)
-  pyre_first_target(zlib_ng zlib-ng::zlib-ng-static zlib-ng::zlibstatic zlib-ng::zlib-ng zlib-ng::zlib)
+  # A distribution's static libraries are rarely made to be linked into a module, so shared ones come first, except on
+  # Windows, where they come from vcpkg and would have to be shipped along.
+  set(zlib_ng_names zlib-ng::zlib zlib-ng::zlib-ng zlib-ng::zlibstatic zlib-ng::zlib-ng-static)
+  set(zstd_names zstd::libzstd_shared zstd::libzstd zstd::libzstd_static)
+  if(WIN32)
+    list(REVERSE zlib_ng_names)
+    list(REVERSE zstd_names)
+  endif()
+  pyre_first_target(zlib_ng ${zlib_ng_names})
   pyre_first_target(brotli unofficial::brotli::brotlienc brotli::brotlienc)
-  pyre_first_target(zstd zstd::libzstd_static zstd::libzstd zstd::libzstd_shared)
+  pyre_first_target(zstd ${zstd_names})
   if(zlib_ng AND brotli AND zstd)
     target_link_libraries(pyre_compression INTERFACE ${zlib_ng} ${brotli} ${zstd})
     set(PYRE_COMPRESSION_FROM "installed packages: ${zlib_ng}, ${brotli}, ${zstd}" PARENT_SCOPE)

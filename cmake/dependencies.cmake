@@ -5,9 +5,10 @@
 include(FetchContent)
 
 # Sub-projects with an old cmake_minimum_required honour our normal variables (CMP0077), link-time optimisation
-# (CMP0069) and hidden symbols in static libraries (CMP0063).
+# (CMP0069), hidden symbols in static libraries (CMP0063) and MSVC's runtime (CMP0091).
 set(CMAKE_POLICY_DEFAULT_CMP0063 NEW)
 set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
+set(CMAKE_POLICY_DEFAULT_CMP0091 NEW)
 set(CMAKE_POLICY_DEFAULT_CMP0069 NEW)
 set(FETCHCONTENT_QUIET ON)
 

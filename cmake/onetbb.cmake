@@ -14,6 +14,7 @@ FetchContent_Declare(onetbb
   DOWNLOAD_EXTRACT_TIMESTAMP OFF)
 
 function(pyre_build_onetbb)
+  pyre_third_party_flags()
   unset(TBB_DIR CACHE)
   set(BUILD_SHARED_LIBS OFF)
   set(TBB_TEST OFF)

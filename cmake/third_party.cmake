@@ -1,13 +1,28 @@
 # How other people's C and C++ is built here: without our warnings, without link-time optimisation (it would be done
 # again for every program that is linked), and optimised in every build type, as none of it is what a debug build is
 # for.
-#
-# pyre_third_party(<static library>): call it after the library's own flags are set, so that these are the last.
+
+# pyre_third_party_flags(): in the scope that adds a library's folder, before it does. The same flags for Debug and
+# Release, so that ccache compiles it once for all build folders of one compiler.
+macro(pyre_third_party_flags)
+  if(NOT MSVC AND CMAKE_BUILD_TYPE)
+    string(TOUPPER "${CMAKE_BUILD_TYPE}" pyre_config)
+    foreach(lang C CXX)
+      if(PYRE_SANITIZE)
+        set(CMAKE_${lang}_FLAGS_${pyre_config} "-O1 -g1")
+      else()
+        set(CMAKE_${lang}_FLAGS_${pyre_config} "-O2 -DNDEBUG")
+      endif()
+    endforeach()
+  endif()
+  set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
+endmacro()
+
+# pyre_third_party(<static library>): after the library's own flags are set, so that these are the last.
 function(pyre_third_party target)
   set_target_properties(${target} PROPERTIES
     EXCLUDE_FROM_ALL ON
     POSITION_INDEPENDENT_CODE ON
-    INTERPROCEDURAL_OPTIMIZATION OFF
     C_VISIBILITY_PRESET hidden
     CXX_VISIBILITY_PRESET hidden
     VISIBILITY_INLINES_HIDDEN ON)
@@ -20,15 +35,16 @@ function(pyre_third_party target)
     target_compile_options(${target} PRIVATE /w)
     return()
   endif()
-  target_compile_options(${target} PRIVATE -w)
-  if(NOT PYRE_SANITIZE)
-    # Sections: what nobody calls is left out of the module (-Wl,--gc-sections). No -g: it doubles the objects.
-    target_compile_options(${target} PRIVATE -O2 -g0 -ffunction-sections -fdata-sections)
-    return()
-  endif()
+  # Sections: what nobody calls is left out of the module (-Wl,--gc-sections).
+  target_compile_options(${target} PRIVATE -w -ffunction-sections -fdata-sections)
   # AddressSanitizer sees where we pass a wrong length, ThreadSanitizer needs to see every atomic. Undefined behaviour
   # in here is not ours to mend, and looking for it takes the compiler a minute per library.
-  target_compile_options(${target} PRIVATE -O1 -g1 -fno-sanitize=undefined)
+  if(PYRE_SANITIZE MATCHES "undefined")
+    target_compile_options(${target} PRIVATE -fno-sanitize=undefined)
+  endif()
+  if(PYRE_SANITIZE MATCHES "fuzzer")
+    target_compile_options(${target} PRIVATE -fno-sanitize=fuzzer-no-link)  # a fuzzer is to find its way in our code
+  endif()
   if(PYRE_SANITIZE MATCHES "address")
     # Checks as calls, not inlined: half the compile time.
     if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")

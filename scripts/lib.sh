@@ -127,12 +127,14 @@ unpack_source() {
 # need_sdist <project> <archive> <sha256> <name under build/deps> [folder inside]: C sources that travel in a Python
 # project's source archive, through the package index that pip is configured for. Fails quietly, like need_apt_source.
 need_sdist() {
-  local project="$1" archive="$2" sha256="$3" target="$DEPS/$4" python="$VENV/bin/python"
+  local project="$1" archive="$2" sha256="$3" target="$DEPS/$4" python
   ! grep -qsx "$sha256" "$target/.sha256" || return 0
-  [ -x "$python" ] || python=python3
   mkdir -p "$DEPS" "$CACHE"
   if ! echo "$sha256  $CACHE/$archive" | sha256sum --check --status 2>/dev/null; then
     say "the source archive of $project, by the package index"
+    for python in "$VENV/bin/python" python3 python; do
+      ! "$python" -m pip --version >/dev/null 2>&1 || break
+    done
     "$python" "$ROOT/scripts/get-sdist" "$project" "$archive" "$sha256" "$CACHE/$archive" || return 1
   fi
   unpack_source "$archive" "$target" "${5:-}"

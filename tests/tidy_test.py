@@ -98,6 +98,11 @@ def test_system_headers_of_one_os_only_in_platform() -> None:
         pytest.param(r'#\s*include\s*[<"]llhttp', lambda name: name == "src/http/request_parser.cpp", id="llhttp"),
         pytest.param(r'#\s*include\s*[<"](tbb|oneapi)/', lambda name: name.startswith("src/net/offload"), id="onetbb"),
         pytest.param(r'#\s*include\s*[<"]mimalloc', lambda name: name == "src/platform/memory.cpp", id="mimalloc"),
+        pytest.param(
+            r'#\s*include\s*[<"](zlib|zconf|brotli/|zstd)',
+            lambda name: name == "src/http/encoder.cpp",
+            id="compression",
+        ),
     ],
 )
 def test_third_party_headers_stay_where_they_belong(pattern: str, allowed: Callable[[str], bool]) -> None:
