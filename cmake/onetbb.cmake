@@ -32,10 +32,12 @@ function(pyre_build_onetbb)
   set_property(DIRECTORY "${onetbb_SOURCE_DIR}" PROPERTY EXCLUDE_FROM_ALL ON)
   pyre_third_party(tbb)
 
-  # Without the hooks for VTune: they would load whatever library INTEL_LIBITTNOTIFY64 names.
+  # Without the hooks for VTune: they would load whatever library INTEL_LIBITTNOTIFY64 names. (Debug builds have them in
+  # the headers too, where mingw-w64 cannot compile them.)
   get_target_property(definitions tbb COMPILE_DEFINITIONS)
   list(REMOVE_ITEM definitions __TBB_USE_ITT_NOTIFY)
   set_property(TARGET tbb PROPERTY COMPILE_DEFINITIONS "${definitions}")
+  target_compile_definitions(tbb PUBLIC TBB_USE_PROFILING_TOOLS=0)
   # 2021.8's small files as one: a fifth of the compile time, which is mostly for its headers. Three do not go along.
   get_target_property(version tbb VERSION)
   if(version STREQUAL "12.8" AND NOT MSVC)
