@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -34,15 +35,20 @@ unsigned in_affinity_mask() noexcept {
   return static_cast<unsigned>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
 }
 
-// Two numbers of one file, or of two; false where there is no quota ("max", -1, no such file).
-bool read_quota(const std::string& path, long long& quota, long long& period) noexcept {
+// The numbers that a file begins with; false where there are fewer ("max", no such file).
+template <std::size_t Count>
+bool read_numbers(const std::string& path, std::array<long long, Count>& numbers) noexcept {
   const File file(std::fopen(path.c_str(), "re"));
-  return file != nullptr && std::fscanf(file.get(), "%lld %lld", &quota, &period) == 2;
-}
-
-bool read_number(const std::string& path, long long& number) noexcept {
-  const File file(std::fopen(path.c_str(), "re"));
-  return file != nullptr && std::fscanf(file.get(), "%lld", &number) == 1;
+  char line[64];
+  if (file == nullptr || std::fgets(line, sizeof line, file.get()) == nullptr) return false;
+  const char* at = line;
+  for (long long& number : numbers) {
+    char* end = nullptr;
+    number = std::strtoll(at, &end, 10);
+    if (end == at) return false;
+    at = end;
+  }
+  return true;
 }
 
 void limit_by(unsigned& cpus, long long quota, long long period) noexcept {
@@ -54,11 +60,15 @@ void limit_by(unsigned& cpus, long long quota, long long period) noexcept {
 void limit_by_groups(unsigned& cpus, const std::string& root, std::string group, bool v2) {
   while (true) {
     const std::string folder = root + group;
-    long long quota = 0;
-    long long period = 0;
-    if (v2 ? read_quota(folder + "/cpu.max", quota, period)
-           : read_number(folder + "/cpu.cfs_quota_us", quota) && read_number(folder + "/cpu.cfs_period_us", period))
-      limit_by(cpus, quota, period);
+    std::array<long long, 2> both{};
+    std::array<long long, 1> quota{};
+    std::array<long long, 1> period{};
+    if (v2) {
+      if (read_numbers(folder + "/cpu.max", both)) limit_by(cpus, both[0], both[1]);
+    } else if (read_numbers(folder + "/cpu.cfs_quota_us", quota) &&
+               read_numbers(folder + "/cpu.cfs_period_us", period)) {
+      limit_by(cpus, quota[0], period[0]);
+    }
     const std::size_t slash = group.rfind('/');
     if (slash == std::string::npos) return;
     group.resize(slash);
