@@ -26,6 +26,11 @@ function(pyre_build_onetbb)
   if(PYRE_SANITIZE STREQUAL "thread")
     set(TBB_SANITIZE thread)  # a TBB that TSan cannot see into gives dozens of false reports
   endif()
+  if(MINGW AND CMAKE_OBJCOPY)
+    # There its functions are marked as exported, and whoever links them in would export them. The marks are orders to
+    # the linker in a section of their own.
+    set(CMAKE_CXX_ARCHIVE_FINISH "<CMAKE_RANLIB> <TARGET>" "${CMAKE_OBJCOPY} -R .drectve <TARGET>")
+  endif()
   set(CMAKE_MESSAGE_LOG_LEVEL ERROR)  # the warning that it is static
   FetchContent_MakeAvailable(onetbb)
   set(onetbb_SOURCE_DIR "${onetbb_SOURCE_DIR}" PARENT_SCOPE)
