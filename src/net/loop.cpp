@@ -14,7 +14,7 @@
 namespace pyre::net {
 namespace {
 
-constexpr std::chrono::microseconds kTaskPause{100};  // at the end of a loop, between two looks at what is still away
+constexpr std::chrono::milliseconds kTaskPause{1};  // at the end of a loop, between two looks at what is still away
 
 }  // namespace
 

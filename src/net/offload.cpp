@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -16,6 +18,7 @@
 #include "net/loop.h"
 #include "platform/cpus.h"
 #include "platform/signals.h"
+#include "platform/wait.h"
 
 namespace pyre::net {
 namespace {
@@ -41,13 +44,23 @@ std::size_t lag_bucket(platform::TimePoint since) noexcept {
 unsigned threads_that_start(unsigned wanted) {
   std::vector<std::thread> trial;
   trial.reserve(wanted);
-  std::atomic<bool> over{false};
+  // Not std::atomic::wait(): where libstdc++ 12 has no futex (Windows), its notify_all() can be lost.
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool over = false;
   try {
-    while (trial.size() < wanted) trial.emplace_back([&over] { over.wait(false); });
+    while (trial.size() < wanted)
+      trial.emplace_back([&] {
+        std::unique_lock lock(mutex);
+        platform::wait_until_ready(changed, lock, [&over] { return over; });
+      });
   } catch (const std::system_error&) {
   }
-  over.store(true);
-  over.notify_all();
+  {
+    const std::lock_guard lock(mutex);
+    over = true;
+  }
+  changed.notify_all();
   for (std::thread& thread : trial) thread.join();
   return static_cast<unsigned>(trial.size());
 }
