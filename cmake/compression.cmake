@@ -23,11 +23,7 @@ endfunction()
 # a wheel runs on every x86-64, and is as fast as each allows.
 function(pyre_build_zlib_ng)
   pyre_third_party_flags()
-  if(PYRE_CCACHE)
-    # It has generated headers, in every build folder the same.
-    set(CMAKE_C_COMPILER_LAUNCHER
-      "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${PYRE_CCACHE}")
-  endif()
+  pyre_ccache_by_relative_paths()
   set(BUILD_SHARED_LIBS OFF)
   set(ZLIB_COMPAT OFF)
   set(WITH_GTEST OFF)

@@ -15,6 +15,7 @@ FetchContent_Declare(onetbb
 
 function(pyre_build_onetbb)
   pyre_third_party_flags()
+  pyre_ccache_by_relative_paths()
   unset(TBB_DIR CACHE)
   set(BUILD_SHARED_LIBS OFF)
   set(TBB_TEST OFF)

@@ -18,6 +18,17 @@ macro(pyre_third_party_flags)
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
 endmacro()
 
+# pyre_ccache_by_relative_paths(): likewise, for a library with generated files in the build folder, which are the same
+# in each: without their absolute paths ccache finds that out.
+macro(pyre_ccache_by_relative_paths)
+  foreach(lang C CXX)
+    if(PYRE_CCACHE)
+      set(CMAKE_${lang}_COMPILER_LAUNCHER
+        "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${PYRE_CCACHE}")
+    endif()
+  endforeach()
+endmacro()
+
 # pyre_third_party(<static library>): after the library's own flags are set, so that these are the last.
 function(pyre_third_party target)
   set_target_properties(${target} PROPERTIES
