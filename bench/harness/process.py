@@ -56,11 +56,12 @@ def raise_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _child_setup(core: int) -> Callable[[], None]:
+def _child_setup(core: int | None) -> Callable[[], None]:
     libc = ctypes.CDLL(None, use_errno=True)
 
     def setup() -> None:
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         # If the harness itself is killed without a chance to clean up, its children end with it.
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -68,13 +69,13 @@ def _child_setup(core: int) -> Callable[[], None]:
 
 
 class Child:
-    """A process pinned to one core, with its output in files, that is ended together with all its descendants."""
+    """A process with its output in files, pinned to one core (None: to none), and ended with all its descendants."""
 
     def __init__(
         self,
         command: Sequence[str],
         *,
-        core: int,
+        core: int | None,
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -231,12 +232,15 @@ def core_busy_seconds(core: int) -> float:
 class Window:
     """CPU time of a server's tree, and everybody else's share of both cores, from construction to close().
 
+    ``spread``: the server is not pinned, so that only the share of both cores together can be told.
+
     The share of others is what makes latency untrustworthy: it is how a round is called quiet or not. CPU time per
     request hardly notices it.
     """
 
-    def __init__(self, server: Child, cores: Cores) -> None:
+    def __init__(self, server: Child, cores: Cores, *, spread: bool = False) -> None:
         self._server = server
+        self._spread = spread
         self._cores = cores
         self._pids = process_tree(server.pid)
         self._client_cpu = self._children_cpu()
@@ -254,5 +258,7 @@ class Window:
         pids = sorted(set(self._pids) | set(process_tree(self._server.pid)))
         self.cpu = cpu_seconds(pids) - self._cpu
         mine = {self._cores.server: self.cpu, self._cores.client: self._children_cpu() - self._client_cpu}
-        shares = [(core_busy_seconds(core) - before - mine[core]) / self.wall for core, before in self._busy.items()]
-        self.foreign_share = max(0.0, *shares)
+        others = [core_busy_seconds(core) - before - mine[core] for core, before in self._busy.items()]
+        if self._spread:
+            others = [sum(others) / len(others)]
+        self.foreign_share = max(0.0, *(seconds / self.wall for seconds in others), 0.0)

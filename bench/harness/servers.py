@@ -42,6 +42,7 @@ class Options:
     io_threads: int = 0  # pyre only
     compress: str = ""  # pyre only
     static: bool = False  # /static is answered with files
+    every_core: bool = False  # not pinned to one: two threads of it can run at the same time
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -234,11 +235,17 @@ def app_environment(extra: Mapping[str, str], work: Path) -> dict[str, str]:
 
 
 def start(server: Server, options: Options, cores: Cores, work: Path, *, patience: float = START_SECONDS) -> Running:
-    """Start the server on its core and wait until GET / answers 200."""
+    """Start the server on its core (or on all) and wait until GET / answers 200."""
     port = free_port()
     command = server.command(port, options, work)
     log = work / f"{server.name}-{port}.log"
-    child = Child(command, core=cores.server, log=log, env=app_environment(options.env, work), cwd=APPS)
+    child = Child(
+        command,
+        core=None if options.every_core else cores.server,
+        log=log,
+        env=app_environment(options.env, work),
+        cwd=APPS,
+    )
     running = Running(server, options, child, port)
     until = time.monotonic() + patience
     try:
