@@ -28,7 +28,6 @@ from harness import session
 from harness.load import WRK, Metrics, Settings, wrk
 from harness.process import Cores, raise_file_limit
 from harness.servers import SERVERS, Options, Running, start
-from io_threads import use_every_core
 
 BROWSER = "gzip, deflate, br, zstd"
 
@@ -96,11 +95,11 @@ def body_size(running: Running, accept: str) -> int:
 
 
 def measure(case: Case, small: bool, settings: Settings) -> Metrics:
-    options = Options(f"compress_app:{case.app}", io_threads=case.io_threads, compress=case.compress)
+    app = f"compress_app:{case.app}"
+    options = Options(app, io_threads=case.io_threads, compress=case.compress, every_core=True)
     with ExitStack() as stack:
         running = stack.enter_context(start(SERVERS[case.server], options, settings.cores, settings.work))
-        size = body_size(running, case.accept)  # also makes threads that start at the first need
-        use_every_core(running)
+        size = body_size(running, case.accept)
         if not small:
             metrics = wrk(running, settings, connections=16, script="accept.lua", arguments=[case.accept])
             return {**metrics, "size": size}

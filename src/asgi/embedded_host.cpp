@@ -10,7 +10,7 @@ namespace {
 constexpr std::chrono::milliseconds kSlowTake{1};
 constexpr std::chrono::milliseconds kContendedFor{100};
 // Less than where the loop has a thread of its own: while this thread compresses, no Python runs here.
-constexpr std::uint32_t kOffloadFrom = 4096;
+constexpr std::uint32_t kOffloadFrom = 2048;
 
 }  // namespace
 

@@ -35,7 +35,8 @@ class ServerOptions {
   std::shared_ptr<const Compression> compression;  // null: responses are sent as they are
   // Bytes from which on a piece is compressed by the Offload and not by the loop's thread. See bench/micro/offload.
   std::uint32_t offload_from = kOffloadFrom;
-  static constexpr std::uint32_t kOffloadFrom = 16 * 1024;
+  // gzip's usual level takes 47 us for that much, zstd's 21; the way there and back takes 4 us of the loop's thread.
+  static constexpr std::uint32_t kOffloadFrom = 4096;
   std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
 };
 
