@@ -33,7 +33,7 @@ TEST(CpusLinux, a_lower_priority_is_the_calling_threads_alone) {
     in_thread = ::getpriority(PRIO_PROCESS, 0);
   }).join();
   EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), before);
-  EXPECT_EQ(in_thread, std::min(before + 5, 19));
+  EXPECT_EQ(in_thread, std::min(before + 10, 19));
 }
 
 }  // namespace
