@@ -185,6 +185,12 @@ def test_no_wait_that_old_systems_lack() -> None:
     none_of(matches(SOURCES, waits))
 
 
+def test_thread_locals_need_no_destructor() -> None:
+    """MinGW frees the memory of thread_local objects before it calls their destructors."""
+    simple = r"(?:[\w:]+\*&? |bool |std::uint32_t |ClockFunction )"
+    none_of(matches(SOURCES, re.compile(rf"\bthread_local (?!{simple})")))
+
+
 def test_nothing_is_left_to_do_in_the_code() -> None:
     # Put together here, so that this file does not find itself.
     words = "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"])

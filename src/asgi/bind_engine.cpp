@@ -21,6 +21,7 @@
 #include "http/access_log.h"
 #include "http/compression.h"
 #include "http/encoder.h"
+#include "http/encoder_pool.h"
 #include "http/static_files.h"
 #include "net/offload.h"
 
@@ -250,6 +251,7 @@ class Engine {
   }
   static void after_fork_in_child() {
     net::Offload::abandon_after_fork();
+    http::EncoderPool::abandon_after_fork();
     for (Engine* engine : engines())
       if (engine->host_) engine->host_->abandon_after_fork();
   }

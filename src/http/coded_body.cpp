@@ -1,13 +1,13 @@
 #include "http/coded_body.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cstring>
 #include <new>
 #include <utility>
 
 #include "http/connection.h"
+#include "http/encoder_pool.h"
 #include "http/server_core.h"
 #include "platform/file.h"
 #include "platform/memory.h"
@@ -15,33 +15,8 @@
 namespace pyre::http {
 namespace {
 
-constexpr std::size_t kKeepScratch = 512 * 1024;  // what each thread keeps for the results of its steps
-constexpr std::uint32_t kChunkBytes =
-    64 * 1024;  // encoded between two looks at whether it is wanted, and read from a file at once
-
-// What a thread needs to encode whole bodies one after the other: encoders cost 0.3 to 1 MB and some 20 us to make.
-struct Tools {
-  struct Ready {
-    std::unique_ptr<Encoder> encoder;
-    int level = 0;
-  };
-  std::array<Ready, kCodings> encoders;
-  ByteBuffer scratch;
-
-  [[nodiscard]] Encoder* encoder(Compression::Choice choice) noexcept {
-    Ready& ready = encoders[static_cast<std::size_t>(choice.coding)];
-    if (ready.encoder == nullptr || ready.level != choice.level) {
-      ready.encoder = Encoder::create(choice.coding, choice.level);
-      ready.level = choice.level;
-    }
-    return ready.encoder.get();
-  }
-};
-
-Tools& tools() noexcept {
-  thread_local Tools of_this_thread;
-  return of_this_thread;
-}
+// Encoded between two looks at whether it is wanted, and read from a file at once.
+constexpr std::uint32_t kChunkBytes = 64 * 1024;
 
 void release(net::Borrowed owner) noexcept {
   if (owner.release != nullptr) owner.release(owner.owner);
@@ -331,18 +306,18 @@ void CodedBody::connection_lost() noexcept {
 
 // On any thread: it reads the step's pieces, and writes the result's members.
 void CodedBody::encode() noexcept {
-  Tools& with = tools();
   Encoder* encoder = encoder_.get();
   step_failed_ = true;
   result_size_ = 0;
   if (unwanted_.load(std::memory_order_relaxed)) return;
+  EncoderPool::Lease with(EncoderPool::of_process());
+  if (!with) return;
   if (mode_ == Mode::whole) {
     encoder = with.encoder(choice_);
     if (encoder == nullptr || !encoder->begin(step_size_)) return;
   }
-  with.scratch.clear();
-  encode_pieces(*encoder);
-  const std::span<const std::byte> bytes = with.scratch.bytes();
+  encode_pieces(*encoder, with.scratch());
+  const std::span<const std::byte> bytes = with.scratch().bytes();
   if (step_failed_ || (mode_ == Mode::whole && bytes.size() >= step_size_)) {
     step_failed_ = step_failed_ || mode_ == Mode::whole;
   } else if (!bytes.empty()) {
@@ -353,12 +328,9 @@ void CodedBody::encode() noexcept {
       result_size_ = bytes.size();
     }
   }
-  with.scratch.clear();
-  with.scratch.shrink(kKeepScratch);
 }
 
-void CodedBody::encode_pieces(Encoder& encoder) noexcept {
-  ByteBuffer& out = tools().scratch;
+void CodedBody::encode_pieces(Encoder& encoder, ByteBuffer& out) noexcept {
   const Encoder::End end = step_ends_ ? Encoder::End::finish : step_flushes_ ? Encoder::End::flush : Encoder::End::open;
   std::uint64_t left = step_size_;
   std::uint64_t done = first_done_;

@@ -98,7 +98,7 @@ class CodedBody {
   void forward() noexcept;
   void begin_step() noexcept;
   void encode() noexcept;
-  void encode_pieces(Encoder& encoder) noexcept;
+  void encode_pieces(Encoder& encoder, ByteBuffer& out) noexcept;
   void deliver() noexcept;
   void write_result() noexcept;
   void consume(std::uint64_t size) noexcept;

@@ -9,7 +9,7 @@ namespace pyre::platform {
 [[nodiscard]] unsigned usable_cpus() noexcept;
 
 // For the calling thread: it runs when nobody of normal priority wants the processor, or at least less often (Linux:
-// nice +5, a third of the weight; Windows: below normal).
+// nice +10, a tenth of the weight; Windows: below normal).
 void lower_thread_priority() noexcept;
 
 }  // namespace pyre::platform

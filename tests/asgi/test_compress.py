@@ -441,6 +441,16 @@ def test_levels_order_sizes_and_types_are_chosen(servers: Servers, loop: str) ->
         assert largest > len(ask(wire, "/text?100000", "br").body)
 
 
+def test_a_server_that_has_compressed_ends_without_a_word(servers: Servers, loop: str) -> None:
+    """Its threads' encoders are destroyed in the right order, or not at all."""
+    with servers.private("compress:app", *ONLY_BR, loop=loop) as server:
+        with server.connect() as wire:
+            for size in (150, 100_000):
+                assert ask(wire, f"/text?{size}", "br").header("content-encoding") == ("br" if size > 150 else None)
+        assert server.stop() == 0
+        assert "exception" not in server.output()
+
+
 def test_without_the_flag_nothing_is_compressed(servers: Servers, loop: str) -> None:
     with servers.private("compress:app", loop=loop) as server, server.connect() as wire:
         response = ask(wire, "/text?10000")
