@@ -77,39 +77,46 @@ PY
   die "no Python 3.11 or newer with venv and headers found (Debian: python3-venv python3-dev)"
 }
 
-# need_apt_source <package> <file name of the original archive> <sha256> <name under build/deps>: a source package's
-# original archive through apt, whatever deb-src lines the machine has, unpacked. Fails quietly: the caller knows what
-# to do without.
-need_apt_source() {
-  local package="$1" archive="$2" sha256="$3" target="$DEPS/$4" work entries
-  [ ! -e "$target/CMakeLists.txt" ] || return 0
-  mkdir -p "$DEPS" "$CACHE"
-  if ! echo "$sha256  $CACHE/$archive" | sha256sum --check --status 2>/dev/null; then
-    command -v apt-get >/dev/null || return 1
-    say "the source of $package, by apt"
-    work="$(mktemp -d)"
-    entries="$work/parts"
-    mkdir -p "$entries" "$work/lists/partial" "$work/cache/archives/partial"
-    # Both styles of sources, with deb turned into deb-src; only Debian's own suites matter here.
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-      sed -n 's/^deb \(.*bookworm.*\)/deb-src \1/p' | grep -v cloud >"$entries/lines.list" || true
-    if [ -e /etc/apt/sources.list.d/debian.sources ]; then
-      sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$entries/debian.sources"
-    fi
-    local options=(-q=2 -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$entries"
-      -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)")
-    (
-      cd "$work"
-      apt-get "${options[@]}" update
-      apt-get "${options[@]}" --download-only source "$package"
-    ) >"$work/log" 2>&1 || cat "$work/log" >&2
-    if ! echo "$sha256  $work/$archive" | sha256sum --check --status 2>/dev/null; then
-      rm -rf "$work"
-      return 1
-    fi
-    cp "$work/$archive" "$CACHE/$archive.$$" && mv "$CACHE/$archive.$$" "$CACHE/$archive"
-    rm -rf "$work"
+# get_apt_archive <package> <suite> <file name of the original archive> <sha256>: a source package's original archive,
+# through apt, from a suite of Debian whatever deb-src lines the machine has, into the cache. Fails quietly: the caller
+# knows what to do without.
+get_apt_archive() {
+  local package="$1" suite="$2" archive="$3" sha256="$4" work entries
+  mkdir -p "$CACHE"
+  ! echo "$sha256  $CACHE/$archive" | sha256sum --check --status 2>/dev/null || return 0
+  command -v apt-get >/dev/null || return 1
+  say "the source of $package, by apt"
+  work="$(mktemp -d)"
+  entries="$work/parts"
+  mkdir -p "$entries" "$work/lists/partial" "$work/cache/archives/partial"
+  # Both styles of sources, with deb turned into deb-src; only Debian's own suites matter here.
+  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    sed -n 's/^deb \(.*bookworm.*\)/deb-src \1/p' | grep -v cloud >"$entries/lines.list" || true
+  if [ -e /etc/apt/sources.list.d/debian.sources ]; then
+    sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$entries/debian.sources"
   fi
+  sed -i "s/bookworm/$suite/g" "$entries"/*
+  local options=(-q=2 -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$entries"
+    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)")
+  (
+    cd "$work"
+    apt-get "${options[@]}" update
+    apt-get "${options[@]}" --download-only source "$package"
+  ) >"$work/log" 2>&1 || cat "$work/log" >&2
+  if ! echo "$sha256  $work/$archive" | sha256sum --check --status 2>/dev/null; then
+    rm -rf "$work"
+    return 1
+  fi
+  cp "$work/$archive" "$CACHE/$archive.$$" && mv "$CACHE/$archive.$$" "$CACHE/$archive"
+  rm -rf "$work"
+}
+
+# need_apt_source <package> <file name of the original archive> <sha256> <name under build/deps>: the same, unpacked
+# where CMake looks for it.
+need_apt_source() {
+  local package="$1" archive="$2" sha256="$3" target="$DEPS/$4"
+  [ ! -e "$target/CMakeLists.txt" ] || return 0
+  get_apt_archive "$package" bookworm "$archive" "$sha256" || return 1
   unpack_source "$archive" "$target"
 }
 
