@@ -44,8 +44,8 @@ need_packages() {
 need_python_packages() {
   local venv="$1" base="$2"
   shift 2
-  local name stamp="$venv/.pyre-requirements" wanted
-  wanted="$(cd "$ROOT/requirements" && cat constraints.txt serve.txt "$@" | sha256sum | cut -d' ' -f1)"
+  local name stamp="$venv/.pyre-requirements" wanted constraints="${PYRE_CONSTRAINTS:-$ROOT/requirements/constraints.txt}"
+  wanted="$(cd "$ROOT/requirements" && cat "$constraints" serve.txt "$@" | sha256sum | cut -d' ' -f1)"
   if ! "$venv/bin/python" -c '' 2>/dev/null; then
     say "a virtual environment in $venv"
     rm -rf "$venv"
@@ -55,7 +55,7 @@ need_python_packages() {
     say "pip install: $*"
     local files=()
     for name in "$@"; do files+=(-r "$ROOT/requirements/$name"); done
-    "$venv/bin/python" -m pip install --quiet --prefer-binary -c "$ROOT/requirements/constraints.txt" "${files[@]}"
+    "$venv/bin/python" -m pip install --quiet --prefer-binary -c "$constraints" "${files[@]}"
     echo "$wanted" >>"$stamp"
   fi
 }

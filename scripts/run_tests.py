@@ -59,6 +59,7 @@ class Job:
     about: str
     builds: list[list[str]]
     steps: Callable[[list[str]], list[Step]]
+    on_demand: bool = False  # runs only when it is named
 
 
 def build(preset: str, *targets: str) -> list[list[str]]:
@@ -202,6 +203,12 @@ def asan_steps(extra: list[str]) -> list[Step]:
     return [*steps, leaks]
 
 
+def too_random() -> bool:
+    """gcc 12's runtime, and clang 16's, cannot map their shadow beside that much randomness."""
+    randomness = Path("/proc/sys/vm/mmap_rnd_bits")
+    return randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch") is not None
+
+
 def tsan_steps(extra: list[str]) -> list[Step]:
     # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
     # interpreter.
@@ -209,9 +216,7 @@ def tsan_steps(extra: list[str]) -> list[Step]:
     # The tests of frameworks bring pure Python into play, and no thread of ours that the others do not.
     extra = ["--ignore=tests/frameworks", *extra]
     steps = sanitizer_steps("tsan", ["libtsan.so"], "TSAN_OPTIONS", options, "asyncio+threads", extra)
-    randomness = Path("/proc/sys/vm/mmap_rnd_bits")
-    if randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch"):
-        # gcc 12's runtime cannot map its shadow beside that much randomness.
+    if too_random():
         for step in steps:
             step.command = ["setarch", "-R", *step.command]
     return steps
@@ -239,6 +244,39 @@ def py314_steps(extra: list[str]) -> list[Step]:
     env = {"PYRE_TEST_LOOPS": "asyncio", **({"LD_LIBRARY_PATH": library_path} if library_path else {})}
     python = str(BUILD / "py314/venv/bin/python")
     return [pytest_step("python314", python, "build/py314/python", ["-m", "not heavy", *extra], env)]
+
+
+def free_threaded_steps(extra: list[str]) -> list[Step]:
+    # Whoever brings the GIL back (a module that is imported) is named by a RuntimeWarning, which is an error.
+    env = {"PYRE_TEST_LOOPS": "asyncio,asyncio+threads", "PYRE_TEST_FREE_THREADED": "1"}
+    return [pytest_step("free-threaded", str(BUILD / "py313t/venv/bin/python"), "build/py313t/python", extra, env)]
+
+
+def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
+    """The tests that use threads, on an interpreter and a module that are both instrumented."""
+    name = "free-threaded-tsan"
+    reports = fresh_reports(name)
+    packages = next((BUILD / "py313t/venv/lib").glob("python3*/site-packages"))
+    suppressions = RESULTS / "free-threaded-suppressions.txt"
+    # CPython's own, and what is not ours to mend: see the file.
+    own = ROOT / "tests/support/free_threaded_suppressions.txt"
+    suppressions.write_text((BUILD / "py313t-tsan/suppressions.txt").read_text() + own.read_text())
+    env = {
+        "PYTHONPATH": str(packages),
+        "TSAN_OPTIONS": f"exitcode=0:suppressions={suppressions}:log_path={reports}/report:history_size=4",
+        "TSAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or "",
+        "PYRE_SANITIZER": "tsan",
+        "PYRE_TEST_LOOPS": "asyncio,asyncio+threads",
+        "PYRE_TEST_FREE_THREADED": "1",
+        "PYRE_DEBUG_SLOW_CALLBACKS": "0",
+    }
+    options = ["-m", "not heavy", "-o", "timeout=600", *extra]
+    tests = pytest_step(name, str(BUILD / "py313t-tsan/interpreter"), "build/py313t-tsan/python", options, env)
+    tests.command[tests.command.index("tests")] = "tests/asgi"
+    tests.reports = reports
+    if too_random():
+        tests.command = ["setarch", "-R", *tests.command]
+    return [tests]
 
 
 def package_steps(extra: list[str]) -> list[Step]:
@@ -298,6 +336,20 @@ JOBS = [
         "clang-tidy, on the files that changed since it last passed",
         build("asan-ubsan"),
         lambda extra: [Step("clang-tidy", [PYTHON, "scripts/clang_tidy.py"])],
+    ),
+    Job(
+        "free-threaded",
+        "only when named: the Python tests on a free-threaded Python 3.13, which is built at first",
+        [["scripts/setup", "py313t"]],
+        free_threaded_steps,
+        on_demand=True,
+    ),
+    Job(
+        "free-threaded-tsan",
+        "only when named: tests/asgi on it, with clang's ThreadSanitizer in the interpreter and in the module",
+        [["scripts/setup", "py313t-tsan"]],
+        free_threaded_tsan_steps,
+        on_demand=True,
     ),
 ]
 
@@ -432,7 +484,7 @@ class Run:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/test", description="Runs Pyre's tests.")
-    parser.add_argument("jobs", nargs="*", metavar="job", help="default: all of them")
+    parser.add_argument("jobs", nargs="*", metavar="job", help="default: all but those that run only when named")
     parser.add_argument("--list", action="store_true", help="print the jobs and end")
     own = sys.argv[1:]
     extra: list[str] = []
@@ -441,12 +493,12 @@ def main() -> int:
     arguments = parser.parse_args(own)
     if arguments.list:
         for job in JOBS:
-            print(f"{job.name:12} {job.about}")
+            print(f"{job.name:18} {job.about}")
         return 0
     unknown = set(arguments.jobs) - {job.name for job in JOBS}
     if unknown:
         parser.error(f"no such job: {', '.join(sorted(unknown))} (see --list)")
-    chosen = [job for job in JOBS if not arguments.jobs or job.name in arguments.jobs]
+    chosen = [job for job in JOBS if (job.name in arguments.jobs if arguments.jobs else not job.on_demand)]
 
     RESULTS.mkdir(parents=True, exist_ok=True)
     run = Run(extra)
