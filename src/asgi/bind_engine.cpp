@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include "asgi/bind_engine.h"
 #include "asgi/detached_host.h"
 #include "asgi/embedded_host.h"
+#include "asgi/loop_group.h"
 #include "asgi/native_file.h"
 #include "asgi/os_error.h"
 #include "http/access_log.h"
@@ -114,12 +116,24 @@ class Engine {
     const auto io_threads = read.get<std::uint32_t>("io_threads", 0);
     if (io_threads > http::Placement::kMaxLoops)
       throw py::value_error("io_threads must be at most " + std::to_string(http::Placement::kMaxLoops));
+    group_ = read.get<std::shared_ptr<LoopGroup>>("group", nullptr);
+    const auto group_index = read.get<std::uint32_t>("group_index", 0);
+    if (group_ && (group_index >= group_->placement().loops() || io_threads != 0))
+      throw py::value_error("an engine of a group has an index below the group's size, and no I/O threads");
     const auto wake = read.get<std::string>("io_wake", "auto");
     if (wake != "auto" && wake != "event" && wake != "socket_pair")
       throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
     read.done();
 
-    if (log_fd >= 0) {
+    if (group_) {
+      // What may wait for one loop is its share; connections are counted by the placement.
+      const std::uint32_t loops = group_->placement().loops();
+      limits.connections = (limits.connections + loops - 1) / loops;
+      server.placement = &group_->placement();
+      server.access_log = group_->log();
+      server.loop_index = dispatch.group_index = group_index;
+      dispatch.group = group_.get();
+    } else if (log_fd >= 0) {
       const platform::NativeFile log_file = native_file(log_fd);
       if (log_file == platform::no_file) throw py::error_already_set();
       log_ = std::make_unique<http::AccessLog>(
@@ -137,19 +151,41 @@ class Engine {
     bool made = false;
     if (io_threads == 0 && loops.front()->reactor().pollable_handle() != platform::no_socket) {
       auto host = std::make_unique<EmbeddedHost>(std::move(loops.front()));
-      made = host->init(dispatch, std::move(server), on_max_requests.ptr());
+      made = host->init(dispatch, std::move(server), on_max_requests.ptr(), group_);
       host_ = std::move(host);
+    } else if (group_) {
+      throw std::runtime_error("an engine of a group needs an event loop that can watch its reactor");
     } else {
       auto host = std::make_unique<DetachedHost>(std::move(loops), server);
       made = host->init(dispatch, on_max_requests.ptr(), wake);
       host_ = std::move(host);
     }
     if (!made) fail();
+    const std::lock_guard lock(engines_mutex());
     engines().insert(this);
   }
   ~Engine() {
-    engines().erase(this);
-    close();
+    {
+      const std::lock_guard lock(engines_mutex());
+      engines().erase(this);
+    }
+    if (!host_ || is_here()) {
+      dispose();
+      return;
+    }
+    // The last reference was dropped by another thread (the garbage collector runs anywhere), and ours may be in the
+    // middle of a tick: it does this itself, unless its event loop is closed, and it never will.
+    py::object loop = py::reinterpret_borrow<py::object>(host_->dispatcher().loop());
+    const auto rest = std::make_shared<std::pair<std::unique_ptr<Host>, std::unique_ptr<http::AccessLog>>>(
+        std::move(host_), std::move(log_));
+    const auto end = [rest] {
+      if (rest->first) Host::dispose(std::move(rest->first), std::move(rest->second));
+    };
+    try {
+      loop.attr("call_soon_threadsafe")(py::cpp_function(end));
+    } catch (const py::error_already_set&) {
+      end();
+    }
   }
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -159,19 +195,33 @@ class Engine {
     if (error.code != platform::Errc::ok) raise_system_error(error, "listen");
   }
   void stop_listening() { open_host().stop_listening(); }
+  bool listening() {
+    check_thread();
+    return host_ && host_->listening();
+  }
   void drain() { open_host().drain(); }
   void abort() {
     open_host().dispatcher().cancel_all();
     if (host_) host_->abort();  // else closed by what a cancellation ran
   }
   void close() {
-    if (host_) Host::dispose(std::move(host_), std::move(log_));
-    log_.reset();
+    check_thread();
+    dispose();
   }
-  bool idle() const { return !host_ || host_->idle(); }
-  std::uint64_t active_requests() const { return host_ ? host_->dispatcher().active() : 0; }
-  std::uint64_t connections() const { return host_ ? host_->connections() : 0; }
+  bool idle() const {
+    check_thread();
+    return !host_ || host_->idle();
+  }
+  std::uint64_t active_requests() const {
+    check_thread();
+    return host_ ? host_->dispatcher().active() : 0;
+  }
+  std::uint64_t connections() const {
+    check_thread();
+    return host_ ? host_->connections() : 0;
+  }
   py::object wait_idle() {
+    check_thread();
     py::object future = py::module_::import("asyncio").attr("get_running_loop")().attr("create_future")();
     if (!host_) {
       future.attr("set_result")(py::none());
@@ -182,31 +232,42 @@ class Engine {
   }
   py::dict stats() const {
     py::dict out;
-    if (!host_) return out;
-    const std::vector<IoStats> loops = host_->io_stats();
+    Snapshot all;
+    std::uint64_t written = 0, dropped = 0;
+    {
+      std::unique_lock lock(host_mutex_, std::defer_lock);
+      const bool elsewhere = kFreeThreaded && !is_here();
+      if (elsewhere) lock.lock();
+      if (!host_) return out;
+      all = elsewhere ? host_->published() : host_->snapshot();
+      if (const http::AccessLog* log = group_ ? group_->log() : log_.get(); log != nullptr) {
+        written = log->written();
+        dropped = log->dropped();
+      }
+    }
     py::list each;
-    for (const IoStats& io : loops) each.append(loop_stats(io));
+    for (const IoStats& io : all.io) each.append(loop_stats(io));
     for (const auto& [name, first] : py::dict(each[0])) {
       std::uint64_t sum = 0;
       for (const py::handle& one : each) sum += py::cast<std::uint64_t>(one[name]);
       out[name] = sum;
     }
     out["loops"] = each;
-    const DispatcherStats& dispatcher = host_->dispatcher().stats();
+    const DispatcherStats& dispatcher = all.dispatcher;
     out["batches"] = dispatcher.batches;
     out["requests_started"] = dispatcher.requests;
     out["wakes"] = dispatcher.wakes;
     out["app_errors"] = dispatcher.app_errors;
     out["refused_busy"] = dispatcher.refused_busy;
     out["largest_batch"] = dispatcher.largest_batch;
-    const HostStats& host = host_->stats();
+    const HostStats& host = all.host;
     out["ticks"] = host.ticks;
     out["gil_releases"] = host.gil_releases;
     out["sections_with_gil"] = host.sections_with_gil;
     out["io_wakes"] = host.wakes;
     out["offload"] = offload_stats();
-    out["access_log_written"] = log_ ? log_->written() : 0;
-    out["access_log_dropped"] = log_ ? log_->dropped() : 0;
+    out["access_log_written"] = written;
+    out["access_log_dropped"] = dropped;
     return out;
   }
   static py::dict loop_stats(const IoStats& io) {
@@ -249,7 +310,11 @@ class Engine {
     out["lag"] = stats.lag;
     return out;
   }
+  // The thread that forks must find the table whole in its child, where no other thread exists.
+  static void before_fork() { engines_mutex().lock(); }
+  static void after_fork_in_parent() { engines_mutex().unlock(); }
   static void after_fork_in_child() {
+    engines_mutex().unlock();
     net::Offload::abandon_after_fork();
     http::EncoderPool::abandon_after_fork();
     for (Engine* engine : engines())
@@ -261,6 +326,27 @@ class Engine {
     static auto* all = new std::set<Engine*>;
     return *all;
   }
+  static std::mutex& engines_mutex() {
+    static auto* mutex = new std::mutex;
+    return *mutex;
+  }
+  [[nodiscard]] bool is_here() const noexcept { return PyThread_get_thread_ident() == thread_; }
+  // With a GIL, too: a tick gives it up in its middle.
+  void check_thread() const {
+    if (is_here()) return;
+    raise_foreign_thread("an Engine");
+    throw py::error_already_set();
+  }
+  void dispose() {
+    std::unique_ptr<Host> host;
+    std::unique_ptr<http::AccessLog> log;
+    {
+      const std::lock_guard lock(host_mutex_);
+      host = std::move(host_);
+      log = std::move(log_);
+    }
+    if (host) Host::dispose(std::move(host), std::move(log));
+  }
   // Passes the exception that is set on.
   [[noreturn]] void fail() {
     py::error_already_set error;
@@ -268,6 +354,7 @@ class Engine {
     throw error;
   }
   Host& open_host() {
+    check_thread();
     if (!host_) throw std::runtime_error("the engine is closed");
     return *host_;
   }
@@ -315,14 +402,42 @@ class Engine {
     server.static_files = std::move(files);
   }
 
+  const unsigned long thread_ = PyThread_get_thread_ident();
+  mutable std::mutex host_mutex_;  // of the two pointers: stats() of another thread, without a GIL
+  std::shared_ptr<LoopGroup> group_;
   std::unique_ptr<http::AccessLog> log_;  // outlives the host's server
   std::unique_ptr<Host> host_;
 };
 
+std::shared_ptr<LoopGroup> make_group(std::uint32_t loops, std::uint64_t limit_connections, int log_fd,
+                                      const std::string& log_format) {
+  if (!kFreeThreaded) throw std::runtime_error("a LoopGroup needs a free-threaded Python: this one has a GIL");
+  if (loops < 1 || loops > http::Placement::kMaxLoops)
+    throw py::value_error("a LoopGroup has 1 to " + std::to_string(http::Placement::kMaxLoops) + " loops");
+  if (log_format != "text" && log_format != "json") throw py::value_error("access_log_format must be 'text' or 'json'");
+  platform::NativeFile log = platform::no_file;
+  if (log_fd >= 0 && (log = native_file(log_fd)) == platform::no_file) throw py::error_already_set();
+  return std::make_shared<LoopGroup>(
+      loops, limit_connections, log,
+      log_format == "json" ? http::AccessLog::Format::json : http::AccessLog::Format::text);
+}
+
+void end_group(LoopGroup& group) {
+  if (group.members() != 0) throw std::runtime_error("an engine of the group is not closed");
+  group.end();
+}
+
 }  // namespace
 
 void bind_engine(py::module_& module) {
-  py::class_<Engine>(module, "Engine", "One HTTP server on one running asyncio loop. All methods on the loop's thread.")
+  py::class_<LoopGroup, std::shared_ptr<LoopGroup>>(
+      module, "LoopGroup", "What the engines of several event loops share, each on a thread of its own.")
+      .def(py::init(&make_group), py::arg("loops"), py::arg("limit_connections"), py::arg("access_log_fd") = -1,
+           py::arg("access_log_format") = "text")
+      .def_property_readonly("connections", [](LoopGroup& group) { return group.placement().total(); })
+      .def("close", &end_group, py::call_guard<py::gil_scoped_release>());
+  py::class_<Engine>(module, "Engine",
+                     "One HTTP server on one running asyncio loop. All methods on the loop's thread, but for stats().")
       .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"),
            py::arg("options"))
       .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false, py::arg("io_thread") = Host::kAnyThread)
@@ -332,13 +447,16 @@ void bind_engine(py::module_& module) {
       .def("close", &Engine::close)
       .def("wait_idle", &Engine::wait_idle)
       .def("stats", &Engine::stats)
+      .def_property_readonly("listening", &Engine::listening)
       .def_property_readonly("idle", &Engine::idle)
       .def_property_readonly("active_requests", &Engine::active_requests)
       .def_property_readonly("connections", &Engine::connections);
   module.def("_after_fork_in_child", &Engine::after_fork_in_child);
   const py::module_ os = py::module_::import("os");
   if (py::hasattr(os, "register_at_fork"))  // Windows has no fork()
-    os.attr("register_at_fork")(py::arg("after_in_child") = module.attr("_after_fork_in_child"));
+    os.attr("register_at_fork")(py::arg("before") = py::cpp_function(&Engine::before_fork),
+                                py::arg("after_in_parent") = py::cpp_function(&Engine::after_fork_in_parent),
+                                py::arg("after_in_child") = module.attr("_after_fork_in_child"));
 }
 
 }  // namespace pyre::asgi

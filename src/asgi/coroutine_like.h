@@ -2,7 +2,8 @@
 // send, throw, close and __await__), so that asyncio.create_task(receive()) works as it does where receive is an `async
 // def`.
 //
-// A type provides step(self, value, &result) and stop(self) (drop what it waits for); this gives the slots and methods.
+// A type provides step(self, value, &result) and stop(self) (drop what it waits for; false with an exception set: it
+// may not, here); this gives the slots and methods.
 #pragma once
 
 #include "asgi/interned.h"
@@ -50,7 +51,7 @@ inline bool restore_thrown(PyObject* const* arguments, Py_ssize_t count) noexcep
   return true;
 }
 
-template <typename T, PySendResult (*step)(T*, PyObject*, PyObject**) noexcept, void (*stop)(T*) noexcept>
+template <typename T, PySendResult (*step)(T*, PyObject*, PyObject**) noexcept, bool (*stop)(T*) noexcept>
 struct CoroutineLike {
   static T* self_of(PyObject* object) noexcept { return reinterpret_cast<T*>(object); }
   static PyObject* iterate(PyObject* object) noexcept { return Py_NewRef(object); }
@@ -72,12 +73,12 @@ struct CoroutineLike {
   static PyObject* next(PyObject* object) noexcept { return drive(object, Py_None); }
   static PyObject* send(PyObject* object, PyObject* value) noexcept { return drive(object, value); }
   static PyObject* throw_(PyObject* object, PyObject* const* arguments, Py_ssize_t count) noexcept {
-    stop(self_of(object));
+    if (!stop(self_of(object))) return nullptr;
     restore_thrown(arguments, count);
     return nullptr;
   }
   static PyObject* close(PyObject* object, PyObject*) noexcept {
-    stop(self_of(object));
+    if (!stop(self_of(object))) return nullptr;
     Py_RETURN_NONE;
   }
   // Fills the slots; the caller sets name, size, flags and dealloc.

@@ -152,10 +152,21 @@ std::uint64_t DetachedHost::unfinished() const noexcept {
   return sum;
 }
 
+bool DetachedHost::listening() noexcept {
+  return std::any_of(io_.begin(), io_.end(), [](const auto& io) { return io->listening(); });
+}
+
 std::vector<IoStats> DetachedHost::io_stats() noexcept {
   std::vector<IoStats> all;
   all.reserve(io_.size());
   for (const auto& io : io_) all.push_back(io->stats());
+  return all;
+}
+
+std::vector<IoStats> DetachedHost::published_io() noexcept {
+  std::vector<IoStats> all;
+  all.reserve(io_.size());
+  for (const auto& io : io_) all.push_back(io->published());
   return all;
 }
 

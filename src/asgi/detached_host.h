@@ -40,6 +40,7 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   void abort() noexcept override;
   [[nodiscard]] std::uint64_t connections() const noexcept override;
   [[nodiscard]] std::uint64_t unfinished() const noexcept override;
+  [[nodiscard]] bool listening() noexcept override;
   [[nodiscard]] std::vector<IoStats> io_stats() noexcept override;
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;
@@ -50,6 +51,7 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   [[nodiscard]] bool has_work() const noexcept override;
   void unregister() noexcept override;
   void before_sleep() noexcept override {}
+  [[nodiscard]] std::vector<IoStats> published_io() noexcept override;
   [[nodiscard]] bool watch(platform::Wakeup::Kind kind) noexcept;
   void close() noexcept;
 

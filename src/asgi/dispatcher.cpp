@@ -2,6 +2,7 @@
 
 #include "asgi/batch_policy.h"
 #include "asgi/interned.h"
+#include "asgi/loop_group.h"
 #include "platform/clock.h"
 
 namespace pyre::asgi {
@@ -20,6 +21,8 @@ bool Dispatcher::init(const Options& options) noexcept {
   if (options.on_error != nullptr && options.on_error != Py_None) on_error_ = PyRef::borrow(options.on_error);
   limit_concurrency_ = options.limit_concurrency;
   limit_max_requests_ = options.limit_max_requests;
+  group_ = options.group;
+  group_index_ = options.group_index;
   thread_ = PyThread_get_thread_ident();
   return scopes_.init(options.scheme.c_str(), options.root_path.c_str(), options.state) && tasks_.init(options.loop);
 }
@@ -52,10 +55,17 @@ http::AppExchange& Dispatcher::pop() noexcept {
   return exchange;
 }
 
+inline void Dispatcher::change_active(std::int32_t by) noexcept {
+  active_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(by));
+  if constexpr (kFreeThreaded) {
+    if (group_ != nullptr) group_->set_active(group_index_, active_);
+  }
+}
+
 void Dispatcher::start_later(http::AppExchange& exchange) noexcept {
   exchange.app = nullptr;
   exchange.app_flags = kNew;
-  ++active_;
+  change_active(1);
   if (front_is_open_) {
     front_is_open_ = false;
     push_front(exchange);
@@ -125,16 +135,20 @@ void Dispatcher::step(http::AppExchange& exchange) noexcept {
 
 void Dispatcher::start_request(http::AppExchange& exchange) noexcept {
   ++stats_.requests;
-  if (limit_max_requests_ != 0 && stats_.requests == limit_max_requests_) host_.on_max_requests();
+  if (limit_max_requests_ != 0) {
+    const bool shared = kFreeThreaded && group_ != nullptr;
+    if ((shared ? group_->count_request() : stats_.requests) == limit_max_requests_) host_.on_max_requests();
+  }
   if (exchange.dead()) {  // gone before its turn
-    --active_;
+    change_active(-1);
     exchange.release();
     return;
   }
-  if (limit_concurrency_ != 0 && active_ > limit_concurrency_) {
+  if (limit_concurrency_ != 0 &&
+      (kFreeThreaded && group_ != nullptr ? group_->active() : active_) > limit_concurrency_) {
     ++stats_.refused_busy;
     exchange.fail(503);
-    --active_;
+    change_active(-1);
     exchange.release();
     return;
   }
@@ -142,7 +156,7 @@ void Dispatcher::start_request(http::AppExchange& exchange) noexcept {
   if (cycle == nullptr) {
     PyErr_WriteUnraisable(nullptr);
     exchange.fail(500);
-    --active_;
+    change_active(-1);
     exchange.release();
     return;
   }
@@ -152,7 +166,7 @@ void Dispatcher::start_request(http::AppExchange& exchange) noexcept {
 }
 
 void Dispatcher::release(http::AppExchange& exchange) noexcept {
-  --active_;
+  change_active(-1);
   if ((exchange.app_flags & kQueued) != 0) {
     exchange.app_flags |= kReleased;  // it is on the list: let go of when its turn comes
     return;
@@ -181,12 +195,16 @@ void Dispatcher::remember(HttpCycle& cycle) noexcept {
   cycle.next = cycles_;
   if (cycles_ != nullptr) cycles_->previous = &cycle;
   cycles_ = &cycle;
+  // Without a GIL the last reference elsewhere may go in another thread, while this one walks the list: the list has a
+  // reference, too. (A running request is held by its task in any case.)
+  if constexpr (kFreeThreaded) Py_INCREF(&cycle.ob_base);
 }
 
 void Dispatcher::forget(HttpCycle& cycle) noexcept {
   (cycle.previous != nullptr ? cycle.previous->next : cycles_) = cycle.next;
   if (cycle.next != nullptr) cycle.next->previous = cycle.previous;
   cycle.previous = cycle.next = nullptr;
+  if constexpr (kFreeThreaded) Py_DECREF(&cycle.ob_base);
 }
 
 void Dispatcher::cancel_all() noexcept {
@@ -215,9 +233,10 @@ void Dispatcher::detach_all() noexcept {
   last_ = nullptr;
   while (cycles_ != nullptr) {
     HttpCycle* cycle = cycles_;
+    const PyRef hold = PyRef::borrow(&cycle->ob_base);
     forget(*cycle);
     detach(cycle);
-    --active_;
+    change_active(-1);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "asgi/python_api.h"
 #include "asgi/scope_builder.h"
 #include "asgi/task_starter.h"
+#include "asgi/thread_owner.h"
 #include "http/exchange.h"
 #include "net/file_pool.h"
 #include "net/loop.h"
@@ -48,6 +49,8 @@ struct DispatcherStats {
   std::uint64_t largest_batch = 0;
 };
 
+class LoopGroup;
+
 class Dispatcher final : public http::RequestHandler {
  public:
   // `net_loop` is the one that this thread runs; null if it runs on another.
@@ -65,6 +68,8 @@ class Dispatcher final : public http::RequestHandler {
     std::string root_path;
     std::uint64_t limit_concurrency = 0;
     std::uint64_t limit_max_requests = 0;
+    LoopGroup* group = nullptr;  // null: this is the only loop. Outlives the dispatcher.
+    std::uint32_t group_index = 0;
   };
   [[nodiscard]] bool init(const Options& options) noexcept;  // False with an exception set
 
@@ -111,6 +116,7 @@ class Dispatcher final : public http::RequestHandler {
   [[nodiscard]] http::AppExchange& pop() noexcept;
   void step(http::AppExchange& exchange) noexcept;
   void start_request(http::AppExchange& exchange) noexcept;
+  void change_active(std::int32_t by) noexcept;
 
   net::Loop* net_loop_;
   DispatcherHost& host_;
@@ -125,6 +131,8 @@ class Dispatcher final : public http::RequestHandler {
   std::uint64_t limit_concurrency_ = 0;
   std::uint64_t limit_max_requests_ = 0;
   std::uint64_t active_ = 0;
+  LoopGroup* group_ = nullptr;
+  std::uint32_t group_index_ = 0;
   platform::TimePoint refresh_at_{};
   unsigned long thread_ = 0;
   bool clock_is_fresh_ = false;
@@ -132,5 +140,12 @@ class Dispatcher final : public http::RequestHandler {
       false;  // a request that becomes due now, by the end of the one before it, comes next (InLine, batch_policy.h)
   DispatcherStats stats_;
 };
+
+// Whether this is another thread than that of the loop that runs the request. Without a GIL `dispatcher` may change
+// while we look, and the owner cannot.
+[[nodiscard]] inline bool is_foreign(const HttpCycle* cycle) noexcept {
+  if constexpr (kFreeThreaded) return !cycle->owner.is_here();
+  return cycle->dispatcher != nullptr && !cycle->dispatcher->on_loop_thread();
+}
 
 }  // namespace pyre::asgi

@@ -19,11 +19,13 @@ EmbeddedHost::EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept : Host(loop
 EmbeddedHost::~EmbeddedHost() { close(); }
 
 bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions server_options,
-                        PyObject* on_max_requests) noexcept {
+                        PyObject* on_max_requests, std::shared_ptr<LoopGroup> group) noexcept {
   if (!init_host(options, on_max_requests)) return false;
   server_options.offload_from = kOffloadFrom;
   server_ = std::make_unique<http::Server>(*net_loop_, dispatcher_, std::move(server_options));
   closed_ = false;
+  group_ = std::move(group);
+  if (group_) group_->joined();
   PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO",
                                                  static_cast<int>(net_loop_->reactor().pollable_handle()),
                                                  readable_callback_.get()));
@@ -54,6 +56,7 @@ void EmbeddedHost::close() noexcept {
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
   net_loop_->wait_for_tasks();                           // they hold what is the app's
   if (abandoned_) static_cast<void>(server_.release());  // its connections can never be closed
+  if (group_ && server_) group_->left(std::move(net_loop_), std::move(server_));
   server_.reset();
   closed_ = true;
   resolve_idle_futures();
@@ -137,6 +140,12 @@ PyObject* EmbeddedHost::tick() noexcept {
 
 bool EmbeddedHost::has_work() const noexcept { return dispatcher_.has_pending() || net_loop_->has_work(); }
 
-void EmbeddedHost::before_sleep() noexcept { net_loop_->arm_alarm(); }
+void EmbeddedHost::before_sleep() noexcept {
+  net_loop_->arm_alarm();
+  if constexpr (kFreeThreaded) {
+    const std::lock_guard lock(published_mutex_);
+    published_io_ = {server_->stats(), net_loop_->reactor().stats()};
+  }
+}
 
 }  // namespace pyre::asgi

@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "asgi/host.h"
+#include "asgi/loop_group.h"
 #include "net/loop.h"
 
 namespace pyre::asgi {
@@ -25,9 +26,9 @@ class EmbeddedHost final : public Host {
   explicit EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept;
   ~EmbeddedHost() override;  // GIL
 
-  // False with an exception set. Registers with the event loop.
+  // False with an exception set. Registers with the event loop. `group`: the loops that this one is one of, or null.
   [[nodiscard]] bool init(const Dispatcher::Options& options, http::ServerOptions server_options,
-                          PyObject* on_max_requests) noexcept;
+                          PyObject* on_max_requests, std::shared_ptr<LoopGroup> group = nullptr) noexcept;
 
   [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket,
                                        std::int32_t io_thread) noexcept override;
@@ -36,6 +37,7 @@ class EmbeddedHost final : public Host {
   void abort() noexcept override;
   [[nodiscard]] std::uint64_t connections() const noexcept override;
   [[nodiscard]] std::uint64_t unfinished() const noexcept override;
+  [[nodiscard]] bool listening() noexcept override { return server_ && server_->listening(); }
   [[nodiscard]] std::vector<IoStats> io_stats() noexcept override;
   void abandon_after_fork() noexcept override;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept override;
@@ -46,11 +48,14 @@ class EmbeddedHost final : public Host {
   [[nodiscard]] bool has_work() const noexcept override;
   void unregister() noexcept override;
   void before_sleep() noexcept override;
+  [[nodiscard]] std::vector<IoStats> published_io() noexcept override { return {published_io_}; }
   void io_section() noexcept;
   void close() noexcept;
 
+  std::shared_ptr<LoopGroup> group_;
   std::unique_ptr<net::Loop> net_loop_;
   std::unique_ptr<http::Server> server_;
+  IoStats published_io_;
   platform::TimePoint contended_until_{};
   bool registered_ = false;
 };

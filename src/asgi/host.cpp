@@ -102,6 +102,11 @@ void Host::after_tick() noexcept {
   if (closed_) return;
   dispatcher_.clock_grows_old();
   before_sleep();
+  if constexpr (kFreeThreaded) {
+    const std::lock_guard lock(published_mutex_);
+    published_dispatcher_ = dispatcher_.stats();
+    published_stats_ = stats_;
+  }
   if (has_work()) schedule_tick();
   if (max_requests_reached_ && max_requests_callback_) {
     PyRef callback = std::move(max_requests_callback_);
@@ -134,6 +139,11 @@ void Host::resolve_idle_futures() noexcept {
     else
       PyErr_Clear();  // the event loop is closed, and nobody waits
   }
+}
+
+Snapshot Host::published() noexcept {
+  const std::lock_guard lock(published_mutex_);
+  return {published_io(), published_dispatcher_, published_stats_};
 }
 
 bool Host::add_idle_future(PyRef future) noexcept {

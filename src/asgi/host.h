@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "asgi/dispatcher.h"
@@ -28,6 +29,13 @@ struct IoStats {
   http::ServerStats server;
   platform::ReactorStats reactor;
   std::uint64_t refused_surplus = 0;  // 503 by an I/O thread: too many wait for the app to look at them
+};
+
+// All the counters of an engine.
+struct Snapshot {
+  std::vector<IoStats> io;  // of each loop
+  DispatcherStats dispatcher;
+  HostStats host;
 };
 
 class Host : public DispatcherHost {
@@ -52,11 +60,15 @@ class Host : public DispatcherHost {
   [[nodiscard]] virtual std::uint64_t connections() const noexcept = 0;
   // Those, and listeners that are still being closed.
   [[nodiscard]] virtual std::uint64_t unfinished() const noexcept = 0;
+  // Whether clients may still be accepted, also by a listener that is being closed.
+  [[nodiscard]] virtual bool listening() noexcept = 0;
   [[nodiscard]] virtual std::vector<IoStats> io_stats() noexcept = 0;  // of each loop
   virtual void abandon_after_fork() noexcept = 0;
 
   [[nodiscard]] Dispatcher& dispatcher() noexcept { return dispatcher_; }
-  [[nodiscard]] const HostStats& stats() const noexcept { return stats_; }
+  [[nodiscard]] Snapshot snapshot() noexcept { return {io_stats(), dispatcher_.stats(), stats_}; }
+  // The same as of the last tick, on any thread. Free-threaded builds only: elsewhere nobody is told.
+  [[nodiscard]] Snapshot published() noexcept;
   // Resolves the future (set_result(None)) once no connection and no request is left.
   [[nodiscard]] bool add_idle_future(PyRef future) noexcept;
   [[nodiscard]] bool idle() const noexcept { return closed_ || (unfinished() == 0 && dispatcher_.active() == 0); }
@@ -80,9 +92,10 @@ class Host : public DispatcherHost {
   [[nodiscard]] bool init_host(const Dispatcher::Options& options, PyObject* on_max_requests) noexcept;
   virtual void on_wake() noexcept = 0;  // the event loop found our handle readable: a tick follows
   virtual PyObject* tick() noexcept = 0;
-  [[nodiscard]] virtual bool has_work() const noexcept = 0;  // a tick would find something to do
-  virtual void unregister() noexcept = 0;                    // from the event loop
-  virtual void before_sleep() noexcept = 0;                  // a tick is over
+  [[nodiscard]] virtual bool has_work() const noexcept = 0;                // a tick would find something to do
+  virtual void unregister() noexcept = 0;                                  // from the event loop
+  virtual void before_sleep() noexcept = 0;                                // a tick is over
+  [[nodiscard]] virtual std::vector<IoStats> published_io() noexcept = 0;  // under published_mutex_
   void after_tick() noexcept;
   // after_tick(), and what a tick returns; `ok` false: an exception is set, for the event loop.
   PyObject* finish_tick(bool ok) noexcept;
@@ -105,6 +118,9 @@ class Host : public DispatcherHost {
   bool scheduled_ = false;
   bool max_requests_reached_ = false;
   HostStats stats_;
+  std::mutex published_mutex_;  // of what other threads may ask for, without a GIL
+  DispatcherStats published_dispatcher_;
+  HostStats published_stats_;
 };
 
 [[nodiscard]] bool init_host_types();

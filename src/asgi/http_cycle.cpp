@@ -64,8 +64,13 @@ PySendResult settle(HttpCycle* self, PySendResult status, PyObject** result) noe
   return PYGEN_RETURN;
 }
 
-// A step from inside a step (the app has its coroutine by Task.get_coro()) must not finish what is running.
-bool refuse_reentry(const HttpCycle* self) noexcept {
+// A step from inside a step (the app has its coroutine by Task.get_coro()) must not finish what is running; nor must
+// one in another thread.
+bool refuse_step(const HttpCycle* self) noexcept {
+  if (!self->owner.is_here()) {
+    raise_foreign_thread("the coroutine of a request");
+    return true;
+  }
   if (self->running) PyErr_SetString(PyExc_ValueError, "coroutine already executing");
   return self->running;
 }
@@ -73,7 +78,7 @@ bool refuse_reentry(const HttpCycle* self) noexcept {
 PySendResult am_send(PyObject* object, PyObject* value, PyObject** result) noexcept {
   HttpCycle* self = as_cycle(object);
   *result = nullptr;
-  if (refuse_reentry(self)) return PYGEN_ERROR;
+  if (refuse_step(self)) return PYGEN_ERROR;
   if (self->coroutine == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse an ASGI request's coroutine that has ended");
     return PYGEN_ERROR;
@@ -101,7 +106,7 @@ PyObject* next(PyObject* object) noexcept { return send_method(object, Py_None);
 
 PyObject* throw_method(PyObject* object, PyObject* const* arguments, Py_ssize_t count) noexcept {
   HttpCycle* self = as_cycle(object);
-  if (refuse_reentry(self)) return nullptr;
+  if (refuse_step(self)) return nullptr;
   if (self->coroutine == nullptr) {
     restore_thrown(arguments, count);
     return nullptr;
@@ -130,7 +135,7 @@ PyObject* throw_method(PyObject* object, PyObject* const* arguments, Py_ssize_t 
 
 PyObject* close_method(PyObject* object, PyObject*) noexcept {
   HttpCycle* self = as_cycle(object);
-  if (refuse_reentry(self)) return nullptr;
+  if (refuse_step(self)) return nullptr;
   if (self->coroutine == nullptr) Py_RETURN_NONE;
   PyRef hold = PyRef::borrow(object);
   self->running = true;
@@ -146,7 +151,7 @@ PyObject* iterate(PyObject* object) noexcept { return Py_NewRef(object); }
 // cr_frame, cr_code, ... of the app's coroutine: Task.get_stack(), Task's repr and debuggers ask for them.
 PyObject* get_from_coroutine(PyObject* object, void* attribute) noexcept {
   HttpCycle* self = as_cycle(object);
-  if (self->coroutine == nullptr) {
+  if (!self->owner.is_here() || self->coroutine == nullptr) {  // it may end at any time, on its thread
     PyErr_SetString(PyExc_AttributeError, static_cast<const char*>(attribute));
     return nullptr;
   }
@@ -155,7 +160,7 @@ PyObject* get_from_coroutine(PyObject* object, void* attribute) noexcept {
 
 PyObject* get_name(PyObject* object, void* attribute) noexcept {
   HttpCycle* self = as_cycle(object);
-  PyObject* value = self->coroutine == nullptr
+  PyObject* value = !self->owner.is_here() || self->coroutine == nullptr
                         ? nullptr
                         : PyObject_GetAttrString(self->coroutine, static_cast<const char*>(attribute));
   if (value != nullptr) return value;
@@ -196,6 +201,14 @@ void unlink(HttpCycle* self) noexcept {
 }
 
 }  // namespace
+
+PyObject* raise_foreign_thread(const char* what) noexcept {
+  PyErr_Format(PyExc_RuntimeError,
+               "%s was used in a thread that is not its event loop's; use asyncio.run_coroutine_threadsafe(), or "
+               "loop.call_soon_threadsafe()",
+               what);
+  return nullptr;
+}
 
 bool init_http_cycle_types() {
   static PyAsyncMethods async_methods{};
@@ -239,6 +252,7 @@ HttpCycle* new_cycle(Dispatcher& dispatcher, http::AppExchange& exchange) noexce
   self->previous = self->next = nullptr;
   self->body_delivered = self->finished = self->running = self->aborted = self->trailers_follow = self->path_opened =
       false;
+  self->owner = ThreadOwner::current();
   exchange.app = self;
   dispatcher.remember(*self);
   return self;

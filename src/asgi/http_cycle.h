@@ -8,6 +8,7 @@
 #pragma once
 
 #include "asgi/python_api.h"
+#include "asgi/thread_owner.h"
 #include "asgi/waiter.h"
 #include "http/app_exchange.h"
 
@@ -31,6 +32,7 @@ struct HttpCycle {
   bool aborted;  // cancelled by the server: not an error of the app's
   bool trailers_follow;
   bool path_opened;  // a pathsend's file was opened, and its send() has not seen it yet
+  [[no_unique_address]] ThreadOwner owner;
 };
 
 [[nodiscard]] bool init_http_cycle_types();

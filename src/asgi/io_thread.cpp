@@ -69,6 +69,10 @@ void IoThread::end_tick() noexcept {
   seen_total_ = stats.connections_total;
   connections_.store(stats.connections_open, std::memory_order_relaxed);
   unfinished_.store(unfinished, std::memory_order_release);
+  if constexpr (kFreeThreaded) {
+    const std::lock_guard lock(mutex_);
+    published_ = {stats, loop_->reactor().stats(), port_.refused()};
+  }
   port_.end_tick(became_idle);  // somebody may wait for the last connection to end
 }
 
@@ -115,6 +119,12 @@ void IoThread::stop_listening() noexcept {
   call([this] { server_->stop_listening(); });
 }
 
+bool IoThread::listening() noexcept {
+  bool listening = false;
+  call([&] { listening = server_->listening(); });
+  return listening;
+}
+
 void IoThread::drain() noexcept {
   call([this] { server_->drain(); });
 }
@@ -127,6 +137,11 @@ IoStats IoThread::stats() noexcept {
   IoStats stats;
   call([&] { stats = {server_->stats(), loop_->reactor().stats(), port_.refused()}; });
   return stats;
+}
+
+IoStats IoThread::published() noexcept {
+  const std::lock_guard lock(mutex_);
+  return published_;
 }
 
 platform::Errc IoThread::open(FileOpening& request) noexcept {

@@ -36,9 +36,12 @@ class IoThread {
   // does.
   [[nodiscard]] platform::Error listen(platform::NativeSocket listener, bool unix_socket, bool keep) noexcept;
   void stop_listening() noexcept;
+  [[nodiscard]] bool listening() noexcept;
   void drain() noexcept;
   void abort() noexcept;
   [[nodiscard]] IoStats stats() noexcept;
+  // The same as of the last tick, on any thread. Free-threaded builds only.
+  [[nodiscard]] IoStats published() noexcept;
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept;
   // Cuts every connection and ends the thread, once; join() waits for that. From then on what is left belongs to the
   // caller's thread.
@@ -60,7 +63,8 @@ class IoThread {
   http::RemotePort port_;
   std::unique_ptr<http::Server> server_;
   std::thread thread_;
-  std::mutex mutex_;  // of `done` in a call
+  std::mutex mutex_;  // of `done` in a call, and of published_
+  IoStats published_;
   std::condition_variable called_;
   std::atomic<std::uint64_t> connections_{0};
   std::atomic<std::uint64_t> unfinished_{0};

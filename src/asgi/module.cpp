@@ -13,7 +13,9 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, module) {
+// What Python reaches is one thread's (ThreadOwner), or does not change, or has a lock of its own: a free-threaded
+// interpreter need not bring its GIL back for us (docs/free-threading.md).
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   namespace asgi = pyre::asgi;
   module.doc() = "The native core of Pyre.";
   if (!asgi::init_interned() || !asgi::init_waiter_type() || !asgi::init_http_cycle_types() ||

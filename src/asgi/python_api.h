@@ -38,6 +38,31 @@ class PyRef {
   PyObject* object_ = nullptr;
 };
 
+// What a dict holds under a key, or null: nothing (no exception), or an error (exception set). Of a dict that the app
+// can reach another thread may take it out at any time, so without a GIL the reference is owned; with one it is
+// borrowed, and good until code of the app's may run.
+#ifdef Py_GIL_DISABLED
+using ItemRef = PyRef;
+[[nodiscard]] inline ItemRef dict_item(PyObject* dict, PyObject* key) noexcept {
+  PyObject* value = nullptr;
+  if (PyDict_GetItemRef(dict, key, &value) < 0) return {};
+  return PyRef::steal(value);
+}
+#else
+class ItemRef {
+ public:
+  explicit ItemRef(PyObject* object) noexcept : object_(object) {}
+  [[nodiscard]] PyObject* get() const noexcept { return object_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return object_ != nullptr; }
+
+ private:
+  PyObject* object_;
+};
+[[nodiscard]] inline ItemRef dict_item(PyObject* dict, PyObject* key) noexcept {
+  return ItemRef(PyDict_GetItemWithError(dict, key));
+}
+#endif
+
 // The exception that is set, normalised and with its traceback; clears it. Null if none is set.
 [[nodiscard]] inline PyRef take_exception() noexcept {
 #if PY_VERSION_HEX >= 0x030C0000

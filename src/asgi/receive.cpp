@@ -20,6 +20,7 @@ struct ReceiveAwaitable {
   PyObject ob_base;
   HttpCycle* cycle;  // null when it is over
   Waiter* waiter;
+  [[no_unique_address]] ThreadOwner owner;
 };
 
 PyTypeObject receive_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
@@ -29,10 +30,19 @@ Freelist<ReceiveAwaitable> awaitable_freelist;
 PyObject* disconnect_template = nullptr;  // copied for each event: an app may change its event
 PyObject* request_template = nullptr;     // {"type": "http.request", "body": b"", "more_body": False}
 
-void stop(ReceiveAwaitable* self) noexcept {
-  if (self->cycle != nullptr && self->waiter != nullptr) remove_waiter(self->cycle->receive_waiters, self->waiter);
+// Without a GIL this may be another thread, in which the collector runs, or the last reference was dropped: then the
+// waiter stays in its list. Nobody waits for it any more.
+void drop(ReceiveAwaitable* self) noexcept {
+  if (self->cycle != nullptr && self->waiter != nullptr && self->owner.is_here())
+    remove_waiter(self->cycle->receive_waiters, self->waiter);
   Py_CLEAR(self->waiter);
   Py_CLEAR(self->cycle);
+}
+
+bool stop(ReceiveAwaitable* self) noexcept {
+  if (!self->owner.is_here()) return raise_foreign_thread("receive()") != nullptr;
+  drop(self);
+  return true;
 }
 
 // A new http.request event with what has arrived.
@@ -72,13 +82,17 @@ PyObject* next_event(HttpCycle* cycle, bool* wait) noexcept {
 
 PySendResult step(ReceiveAwaitable* self, PyObject*, PyObject** result) noexcept {
   *result = nullptr;
+  // Here, not where receive() is called: a2wsgi calls it in a thread and runs it on the loop.
+  if (!self->owner.is_here()) {
+    raise_foreign_thread("receive()");
+    return PYGEN_ERROR;
+  }
   if (self->cycle == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited receive()");
     return PYGEN_ERROR;
   }
-  // Here, not where receive() is called: a2wsgi calls it in a thread and runs it on the loop.
-  if (self->cycle->dispatcher != nullptr && !self->cycle->dispatcher->on_loop_thread()) {
-    raise_foreign_thread("receive");
+  if (is_foreign(self->cycle)) {
+    raise_foreign_thread("receive()");
     return PYGEN_ERROR;
   }
   if (self->waiter != nullptr) {
@@ -109,7 +123,7 @@ using Awaitable = CoroutineLike<ReceiveAwaitable, step, stop>;
 
 void awaitable_dealloc(PyObject* object) noexcept {
   auto* self = reinterpret_cast<ReceiveAwaitable*>(object);
-  stop(self);
+  drop(self);
   awaitable_freelist.give(self);
 }
 
@@ -123,6 +137,7 @@ PyObject* call(PyObject* object, PyObject* const*, size_t nargsf, PyObject* keyw
   if (awaitable == nullptr) return nullptr;
   awaitable->cycle = reinterpret_cast<HttpCycle*>(Py_NewRef(reinterpret_cast<PyObject*>(self->cycle)));
   awaitable->waiter = nullptr;
+  awaitable->owner = self->cycle->owner;
   return reinterpret_cast<PyObject*>(awaitable);
 }
 

@@ -7,6 +7,7 @@
 #include "asgi/interned.h"
 #include "asgi/native_file.h"
 #include "asgi/os_error.h"
+#include "asgi/thread_owner.h"
 #include "platform/file.h"
 
 namespace pyre::asgi {
@@ -16,16 +17,13 @@ namespace {
 // Copied up to here, referenced above: a copy of 4 KiB costs about what a reference, an iovec and a later decref cost.
 constexpr Py_ssize_t kCopyBytes = 4096;
 
-// A borrowed reference, or null: missing (no exception) or an error (exception set).
-PyObject* get(PyObject* event, PyObject* key) noexcept { return PyDict_GetItemWithError(event, key); }
-
 // event[key] as a bool; `fallback` if it is missing. -1: an exception is set.
 int get_bool(PyObject* event, PyObject* key, int fallback) noexcept {
-  PyObject* value = get(event, key);
-  if (value == nullptr) return PyErr_Occurred() != nullptr ? -1 : fallback;
-  if (value == Py_True) return 1;
-  if (value == Py_False) return 0;
-  return PyObject_IsTrue(value);
+  const ItemRef value = dict_item(event, key);
+  if (!value) return PyErr_Occurred() != nullptr ? -1 : fallback;
+  if (value.get() == Py_True) return 1;
+  if (value.get() == Py_False) return 0;
+  return PyObject_IsTrue(value.get());
 }
 
 bool raise_field(http::FieldError error, std::string_view name) noexcept {
@@ -36,16 +34,22 @@ bool raise_field(http::FieldError error, std::string_view name) noexcept {
   return false;
 }
 
-bool is_pair_like(PyObject* item) noexcept { return PyTuple_Check(item) || PyList_Check(item); }
+// Without a GIL a list that the app holds may change under our hands: only what is in a tuple stays.
+bool is_pair_like(PyObject* item) noexcept { return PyTuple_Check(item) || (!kFreeThreaded && PyList_Check(item)); }
+
+// A list or tuple of the items of `iterable`; null with an exception set.
+PyRef items_of(PyObject* iterable, const char* or_else) noexcept {
+  PyRef list = PyRef::steal(PySequence_Fast(iterable, or_else));
+  return kFreeThreaded && list ? PyRef::steal(PySequence_Tuple(list.get())) : std::move(list);
+}
 
 // The headers of an event as a list or tuple whose items are lists or tuples, or null: there are none, or an exception
 // is set. All code of the app's (generators, __iter__) runs in here: it may change the event, end the request or send
 // something else.
 PyRef materialize_fields(PyObject* event) noexcept {
-  PyRef headers = PyRef::borrow(get(event, names.headers));
-  if (!headers) return headers;
-  PyRef list =
-      PyRef::steal(PySequence_Fast(headers.get(), "headers must be an iterable of (name, value) pairs of bytes"));
+  const PyRef headers = PyRef::borrow(dict_item(event, names.headers).get());
+  if (!headers) return {};
+  PyRef list = items_of(headers.get(), "headers must be an iterable of (name, value) pairs of bytes");
   if (!list) return list;
   Py_ssize_t odd = 0;
   while (odd < PySequence_Fast_GET_SIZE(list.get()) && is_pair_like(PySequence_Fast_GET_ITEM(list.get(), odd))) ++odd;
@@ -148,7 +152,8 @@ namespace {
 
 // -1: an exception is set.
 long read_status(PyObject* event) noexcept {
-  PyObject* status_object = get(event, names.status);
+  const ItemRef given = dict_item(event, names.status);
+  PyObject* status_object = given.get();
   if (status_object == nullptr || !PyLong_Check(status_object)) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.start needs an int 'status'");
     return -1;
@@ -191,9 +196,9 @@ bool read_body(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.body";
   const int more = get_bool(event, names.more_body, 0);  // first: a __bool__ may change the event
   if (more < 0) return false;
-  PyObject* body = get(event, names.body);
-  if (body == nullptr && PyErr_Occurred() != nullptr) return false;
-  if (body == nullptr) body = names.empty_bytes;
+  const ItemRef given = dict_item(event, names.body);
+  if (!given && PyErr_Occurred() != nullptr) return false;
+  PyObject* body = given ? given.get() : names.empty_bytes;
   if (PyBytes_Check(body)) {
     if (still_there(cycle, kEvent) == nullptr) return false;
     http::AppExchange& exchange = *cycle->exchange;
@@ -251,12 +256,12 @@ bool read_trailers(HttpCycle* cycle, PyObject* event) noexcept {
 
 bool read_early_hint(HttpCycle* cycle, PyObject* event) noexcept {
   static const char* const kEvent = "http.response.early_hint";
-  const PyRef links = PyRef::borrow(get(event, names.links));
+  const PyRef links = PyRef::borrow(dict_item(event, names.links).get());
   if (!links) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.early_hint needs 'links'");
     return false;
   }
-  const PyRef list = PyRef::steal(PySequence_Fast(links.get(), "'links' must be an iterable of bytes"));
+  const PyRef list = items_of(links.get(), "'links' must be an iterable of bytes");
   if (!list || still_there(cycle, kEvent) == nullptr) return false;
   http::AppExchange& exchange = *cycle->exchange;
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
@@ -293,7 +298,8 @@ namespace {
 
 // An optional non-negative integer of an event. False: an exception is set.
 bool get_size(PyObject* event, PyObject* key, bool* given, std::uint64_t* out) noexcept {
-  PyObject* value = get(event, key);
+  const ItemRef item = dict_item(event, key);
+  PyObject* value = item.get();
   *given = value != nullptr && value != Py_None;
   if (!*given) return PyErr_Occurred() == nullptr;
   if (!PyLong_Check(value)) {
@@ -317,7 +323,7 @@ bool read_zerocopysend(HttpCycle* cycle, PyObject* event) noexcept {
   if (exchange.dead()) return raise_outcome(http::Outcome::dead, kEvent);
   if (exchange.complete()) return raise_outcome(http::Outcome::already_complete, kEvent);
   if (!exchange.started()) return raise_outcome(http::Outcome::not_started, kEvent);
-  const PyRef file_reference = PyRef::borrow(get(event, names.file));
+  const PyRef file_reference = PyRef::borrow(dict_item(event, names.file).get());
   PyObject* file = file_reference.get();
   if (file == nullptr) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.zerocopysend needs 'file'");

@@ -1,9 +1,11 @@
 #include "asgi/send.h"
 
+#include <atomic>
 #include <cstring>
 #include <new>
 
 #include "asgi/coroutine_like.h"
+#include "asgi/decref_queue.h"
 #include "asgi/dispatcher.h"
 #include "asgi/freelist.h"
 #include "asgi/interned.h"
@@ -25,12 +27,23 @@ struct SendDone {
   PyObject ob_base;
 };
 
-// The opening of a path, shared by the awaitable and the file pool: the last of the two to let go deletes it.
+// The opening of a path, shared by the awaitable and the file pool: the last of the two to let go deletes it. Without a
+// GIL the awaitable may die on any thread, while the answer arrives.
 struct PathOpen : FileOpening {
-  explicit PathOpen(HttpCycle* c) noexcept : FileOpening(delivered), cycle(c) {}
-  HttpCycle* cycle;  // null when the awaitable has gone
-  bool completed = false;
+  enum class State : unsigned char { under_way, completed, abandoned };
+  explicit PathOpen(HttpCycle* c) noexcept
+      : FileOpening(delivered), cycle(PyRef::borrow(reinterpret_cast<PyObject*>(c))) {}
+  [[nodiscard]] HttpCycle* owner() const noexcept { return reinterpret_cast<HttpCycle*>(cycle.get()); }
+  [[nodiscard]] bool completed() const noexcept { return state.load(std::memory_order_acquire) == State::completed; }
+  // The last one's.
+  static void destroy(PathOpen* path) noexcept {
+    if (path->file != platform::no_file) platform::close_file(path->file);
+    delete path;
+  }
   static void delivered(net::Letter& letter) noexcept;
+
+  PyRef cycle;
+  std::atomic<State> state{State::under_way};
 };
 
 struct SendWait {
@@ -39,6 +52,7 @@ struct SendWait {
   Waiter* waiter;
   PathOpen* path;
   PyObject* event;  // not taken yet: send() was called in another thread
+  [[no_unique_address]] ThreadOwner owner;
 };
 
 PyTypeObject send_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
@@ -54,40 +68,44 @@ PySendResult done_step(SendDone*, PyObject*, PyObject** result) noexcept {
   *result = Py_NewRef(Py_None);
   return PYGEN_RETURN;
 }
-void done_stop(SendDone*) noexcept {}
+bool done_stop(SendDone*) noexcept { return true; }
 using Done = CoroutineLike<SendDone, done_step, done_stop>;
 
 // On the app's thread, with or without the GIL.
 void PathOpen::delivered(net::Letter& letter) noexcept {
   auto& self = static_cast<PathOpen&>(letter);
-  self.completed = true;
-  if (self.cycle == nullptr) {
-    if (self.file != platform::no_file) platform::close_file(self.file);
-    delete &self;
-    return;
+  if (self.state.load(std::memory_order_acquire) != PathOpen::State::abandoned) {
+    HttpCycle* cycle = self.owner();
+    cycle->path_opened = true;
+    if (cycle->exchange != nullptr && cycle->dispatcher != nullptr) cycle->dispatcher->wake_later(*cycle->exchange);
   }
-  self.cycle->path_opened = true;
-  if (self.cycle->exchange != nullptr && self.cycle->dispatcher != nullptr)
-    self.cycle->dispatcher->wake_later(*self.cycle->exchange);
+  if (self.state.exchange(PathOpen::State::completed, std::memory_order_acq_rel) != PathOpen::State::abandoned) return;
+  DecrefQueue::of_this_thread().push(self.cycle.release());
+  PathOpen::destroy(&self);
 }
 
 void drop_path(SendWait* self) noexcept {
   PathOpen* path = std::exchange(self->path, nullptr);
   if (path == nullptr) return;
-  if (!path->completed) {
-    path->cycle = nullptr;
-    return;
-  }
-  if (path->file != platform::no_file) platform::close_file(path->file);
-  delete path;
+  if (path->state.exchange(PathOpen::State::abandoned, std::memory_order_acq_rel) == PathOpen::State::completed)
+    PathOpen::destroy(path);
 }
 
-void wait_stop(SendWait* self) noexcept {
-  if (self->cycle != nullptr && self->waiter != nullptr) remove_waiter(self->cycle->send_waiters, self->waiter);
+// Without a GIL this may be another thread, in which the collector runs, or the last reference was dropped: then the
+// waiter stays in its list. Nobody waits for it any more.
+void drop_wait(SendWait* self) noexcept {
+  if (self->cycle != nullptr && self->waiter != nullptr && self->owner.is_here())
+    remove_waiter(self->cycle->send_waiters, self->waiter);
   Py_CLEAR(self->waiter);
   Py_CLEAR(self->event);
   drop_path(self);
   Py_CLEAR(self->cycle);
+}
+
+bool wait_stop(SendWait* self) noexcept {
+  if (!self->owner.is_here()) return raise_foreign_thread("send()") != nullptr;
+  drop_wait(self);
+  return true;
 }
 
 // The path is open, or could not be opened: queues the file. False with an exception set.
@@ -112,8 +130,8 @@ bool use_path(SendWait* self) noexcept {
 
 // Takes the event of a send() that was called in another thread. False with an exception set.
 bool take_event(SendWait* self) noexcept {
-  if (self->cycle->dispatcher != nullptr && !self->cycle->dispatcher->on_loop_thread()) {
-    raise_foreign_thread("send");
+  if (is_foreign(self->cycle)) {
+    raise_foreign_thread("send()");
     return false;
   }
   PyRef event = PyRef::steal(std::exchange(self->event, nullptr));
@@ -126,6 +144,10 @@ bool take_event(SendWait* self) noexcept {
 
 PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
   *result = nullptr;
+  if (!self->owner.is_here()) {
+    raise_foreign_thread("send()");
+    return PYGEN_ERROR;
+  }
   if (self->cycle == nullptr) {
     PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited send()");
     return PYGEN_ERROR;
@@ -135,18 +157,18 @@ PySendResult wait_step(SendWait* self, PyObject*, PyObject** result) noexcept {
     Py_CLEAR(self->waiter);
   }
   if ((self->event != nullptr && !take_event(self)) ||
-      (self->path != nullptr && self->path->completed && !use_path(self))) {
-    wait_stop(self);
+      (self->path != nullptr && self->path->completed() && !use_path(self))) {
+    drop_wait(self);
     return PYGEN_ERROR;
   }
   http::AppExchange* exchange = self->cycle->exchange;
   if (exchange != nullptr && exchange->dead()) {
     raise_outcome(http::Outcome::dead, "");
-    wait_stop(self);
+    drop_wait(self);
     return PYGEN_ERROR;
   }
   if (exchange == nullptr || (self->path == nullptr && !exchange->should_wait())) {
-    wait_stop(self);
+    drop_wait(self);
     *result = Py_NewRef(Py_None);
     return PYGEN_RETURN;
   }
@@ -159,7 +181,7 @@ using Wait = CoroutineLike<SendWait, wait_step, wait_stop>;
 
 void wait_dealloc(PyObject* object) noexcept {
   auto* self = reinterpret_cast<SendWait*>(object);
-  wait_stop(self);
+  drop_wait(self);
   wait_freelist.give(self);
 }
 
@@ -170,6 +192,7 @@ PyObject* new_wait(HttpCycle* cycle, PathOpen* path) noexcept {
   self->waiter = nullptr;
   self->path = path;
   self->event = nullptr;
+  self->owner = cycle->owner;
   return reinterpret_cast<PyObject*>(self);
 }
 
@@ -188,7 +211,7 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
     return nullptr;
   }
   PyRef key = PyRef::steal(PyUnicode_FromString("path"));
-  const PyRef value = PyRef::borrow(key ? PyDict_GetItemWithError(event, key.get()) : nullptr);
+  const PyRef value = PyRef::borrow(key ? dict_item(event, key.get()).get() : nullptr);
   if (!value) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "http.response.pathsend needs 'path'");
     return nullptr;
@@ -210,7 +233,7 @@ PyObject* start_path(HttpCycle* cycle, PyObject* event) noexcept {
     return nullptr;
   }
   PyObject* wait = new_wait(cycle, path);
-  if (wait == nullptr) path->cycle = nullptr;
+  if (wait == nullptr) path->state.store(PathOpen::State::abandoned, std::memory_order_release);  // no tick was between
   return wait;
 }
 
@@ -222,7 +245,8 @@ bool same_text(PyObject* text, std::string_view expected) noexcept {
 }
 
 PyObject* dispatch(HttpCycle* cycle, PyObject* event) noexcept {
-  PyObject* type = PyDict_GetItemWithError(event, names.type);
+  const ItemRef given = dict_item(event, names.type);
+  PyObject* type = given.get();
   if (type == nullptr || !PyUnicode_Check(type)) {
     if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "an ASGI event needs a str 'type'");
     return nullptr;
@@ -276,7 +300,7 @@ PyObject* call(PyObject* object, PyObject* const* arguments, size_t nargsf, PyOb
     PyErr_SetString(PyExc_TypeError, "send() takes exactly one event");
     return nullptr;
   }
-  if (cycle->dispatcher != nullptr && !cycle->dispatcher->on_loop_thread()) {
+  if (is_foreign(cycle)) {
     // a2wsgi calls send() in a thread and runs it on the loop: taken there.
     PyObject* wait = new_wait(cycle, nullptr);
     if (wait != nullptr) reinterpret_cast<SendWait*>(wait)->event = Py_NewRef(arguments[0]);
@@ -327,13 +351,6 @@ PyObject* new_send(HttpCycle* cycle) noexcept {
 bool send_ready(const HttpCycle* cycle) noexcept {
   http::AppExchange* exchange = cycle->exchange;
   return exchange == nullptr || exchange->dead() || !exchange->should_wait() || cycle->path_opened;
-}
-
-PyObject* raise_foreign_thread(const char* function) noexcept {
-  PyErr_Format(PyExc_RuntimeError,
-               "%s() was called from a thread that is not the event loop's; use asyncio.run_coroutine_threadsafe()",
-               function);
-  return nullptr;
 }
 
 }  // namespace pyre::asgi

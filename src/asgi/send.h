@@ -14,7 +14,5 @@ namespace pyre::asgi {
 [[nodiscard]] PyObject* new_send(HttpCycle* cycle) noexcept;  // a new reference
 // True if a send() that waits could go on now.
 [[nodiscard]] bool send_ready(const HttpCycle* cycle) noexcept;
-// RuntimeError: receive and send belong to the loop's thread. Returns null.
-PyObject* raise_foreign_thread(const char* function) noexcept;
 
 }  // namespace pyre::asgi

@@ -15,6 +15,12 @@ PyObject* invalid_state_error = nullptr;
 
 Waiter* as_waiter(PyObject* object) noexcept { return reinterpret_cast<Waiter*>(object); }
 
+// As asyncio's futures it belongs to its loop's thread; without a GIL another one must not even look. False with an
+// exception set.
+bool check_thread(const Waiter* self) noexcept {
+  return self->owner.is_here() || raise_foreign_thread("a future of receive() or send()") != nullptr;
+}
+
 void drop_references(Waiter* self) noexcept {
   Py_CLEAR(self->loop);
   Py_CLEAR(self->callback);
@@ -85,6 +91,7 @@ void take_callbacks(Waiter* self, Action action) noexcept {
 PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
                             PyObject* keywords) noexcept {
   Waiter* self = as_waiter(object);
+  if (!check_thread(self)) return nullptr;
   if (count != 1 || (keywords != nullptr && (PyTuple_GET_SIZE(keywords) != 1 ||
                                              PyUnicode_Compare(PyTuple_GET_ITEM(keywords, 0), names.context) != 0))) {
     PyErr_SetString(PyExc_TypeError, "add_done_callback(fn, *, context=None)");
@@ -115,6 +122,7 @@ PyObject* add_done_callback(PyObject* object, PyObject* const* arguments, Py_ssi
 
 PyObject* remove_done_callback(PyObject* object, PyObject* callback) noexcept {
   Waiter* self = as_waiter(object);
+  if (!check_thread(self)) return nullptr;
   long removed = 0;
   // The comparison may run the app's code, which may change what is compared: each callback is held, and looked for
   // again.
@@ -143,6 +151,7 @@ PyObject* remove_done_callback(PyObject* object, PyObject* callback) noexcept {
 
 PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count, PyObject* keywords) noexcept {
   Waiter* self = as_waiter(object);
+  if (!check_thread(self)) return nullptr;
   if (self->state != Waiter::State::pending) Py_RETURN_FALSE;
   const Py_ssize_t given = count + (keywords != nullptr ? PyTuple_GET_SIZE(keywords) : 0);
   self->state = Waiter::State::cancelled;
@@ -155,6 +164,7 @@ PyObject* cancel(PyObject* object, PyObject* const* arguments, Py_ssize_t count,
 
 // True: the waiter is done without an error. False: an exception is set.
 bool check_done(Waiter* self) noexcept {
+  if (!check_thread(self)) return false;
   if (self->state == Waiter::State::done) return true;
   if (self->state == Waiter::State::pending) {
     PyErr_SetString(invalid_state_error, "Result is not set.");
@@ -172,15 +182,19 @@ PyObject* result(PyObject* object, PyObject*) noexcept {
 }
 PyObject* get_loop(PyObject* object, PyObject*) noexcept { return Py_NewRef(as_waiter(object)->loop); }
 PyObject* is_done(PyObject* object, PyObject*) noexcept {
+  if (!check_thread(as_waiter(object))) return nullptr;
   return PyBool_FromLong(as_waiter(object)->state != Waiter::State::pending);
 }
 PyObject* is_cancelled(PyObject* object, PyObject*) noexcept {
+  if (!check_thread(as_waiter(object))) return nullptr;
   return PyBool_FromLong(as_waiter(object)->state == Waiter::State::cancelled);
 }
 PyObject* get_blocking(PyObject* object, void*) noexcept {
+  if (!check_thread(as_waiter(object))) return nullptr;
   return PyBool_FromLong(as_waiter(object)->blocking ? 1 : 0);
 }
 int set_blocking(PyObject* object, PyObject* value, void*) noexcept {
+  if (!check_thread(as_waiter(object))) return -1;
   const int truth = value == nullptr ? 0 : PyObject_IsTrue(value);
   if (truth < 0) return -1;
   as_waiter(object)->blocking = truth != 0;
@@ -191,6 +205,7 @@ int set_blocking(PyObject* object, PyObject* value, void*) noexcept {
 PyObject* iterate(PyObject* object) noexcept { return Py_NewRef(object); }
 PyObject* next(PyObject* object) noexcept {
   Waiter* self = as_waiter(object);
+  if (!check_thread(self)) return nullptr;
   if (self->state == Waiter::State::pending) {
     self->blocking = true;
     return Py_NewRef(object);
@@ -247,6 +262,7 @@ Waiter* new_waiter(PyObject* loop) noexcept {
   self->next = nullptr;
   self->state = Waiter::State::pending;
   self->blocking = true;  // it is made to be yielded at once
+  self->owner = ThreadOwner::current();
   return self;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "asgi/python_api.h"
+#include "asgi/thread_owner.h"
 
 namespace pyre::asgi {
 
@@ -18,6 +19,7 @@ struct Waiter {
   Waiter* next;        // the owner's list
   State state;
   bool blocking;
+  [[no_unique_address]] ThreadOwner owner;
 };
 
 extern PyObject* cancelled_error;  // asyncio.CancelledError

@@ -192,10 +192,13 @@ std::uint64_t Server::unfinished() const noexcept {
   return impl_->here() + static_cast<std::uint64_t>(closing);
 }
 
+bool Server::listening() const noexcept {
+  return std::any_of(impl_->listeners.begin(), impl_->listeners.end(),
+                     [](const auto& listener) { return listener->is_open(); });
+}
+
 bool Server::closed() const noexcept {
-  const bool listening = std::any_of(impl_->listeners.begin(), impl_->listeners.end(),
-                                     [](const auto& listener) { return listener->is_open(); });
-  return !listening && impl_->core->stats.connections_open == 0 && impl_->here() == 0;
+  return !listening() && impl_->core->stats.connections_open == 0 && impl_->here() == 0;
 }
 
 bool Server::draining() const noexcept { return impl_->core->draining; }

@@ -84,7 +84,8 @@ class Server {
   // Connections (those included that are on their way from the loop that accepted them), and listeners that are being
   // closed: clients that won the race with stop_listening() may still come.
   [[nodiscard]] std::uint64_t unfinished() const noexcept;
-  [[nodiscard]] bool closed() const noexcept;  // no acceptor and no connection is left
+  [[nodiscard]] bool listening() const noexcept;  // clients may still come, also by one that is being closed
+  [[nodiscard]] bool closed() const noexcept;     // no acceptor and no connection is left
   [[nodiscard]] bool draining() const noexcept;
   [[nodiscard]] const ServerStats& stats() const noexcept;
   [[nodiscard]] const ServerOptions& options() const noexcept;
