@@ -67,6 +67,9 @@ class Config:
         reload_excludes: Iterable[str] | str | None = None,
         reload_delay: float = 0.25,
         workers: int | None = None,
+        worker_mode: str = "process",
+        worker_threads: int | None = None,
+        lifespan_scope: str = "loop",
         timeout_worker_healthcheck: float | None = None,
         stop_event: str | None = None,
         limit_concurrency: int | None = None,
@@ -151,6 +154,9 @@ class Config:
         self.reload_includes = _texts(reload_includes)
         self.reload_excludes = _texts(reload_excludes)
         self.reload_delay = reload_delay
+        self.worker_mode = worker_mode
+        self.worker_threads = worker_threads
+        self.lifespan_scope = lifespan_scope
         self.stop_event = stop_event
         self.limit_concurrency = limit_concurrency
         self.limit_connections = limit_connections
@@ -365,6 +371,8 @@ class Config:
     def _validate(self) -> None:
         _one_of("--interface", self.interface, ("auto", "asgi3", "asgi2", "wsgi"))
         _one_of("--lifespan", self.lifespan, ("auto", "on", "off"))
+        _one_of("--worker-mode", self.worker_mode, ("process", "thread"))
+        _one_of("--lifespan-scope", self.lifespan_scope, ("loop", "process"))
         _one_of("--log-format", self.log_format, ("text", "json"))
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port {self.port}: it must be between 0 and 65535.")
@@ -381,7 +389,7 @@ class Config:
             "limit_request_header_size",
         ):
             _at_least(name, getattr(self, name), 1)
-        for name in ("limit_concurrency", "limit_max_requests", "threads"):
+        for name in ("limit_concurrency", "limit_max_requests", "threads", "worker_threads"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in (
@@ -395,6 +403,14 @@ class Config:
             _at_least(name, getattr(self, name), 0)
         if self.io_threads > 64:
             raise ConfigError(f"--io-threads {self.io_threads}: it must be 64 or less.")
+        if self.worker_mode == "thread":
+            for flag, given in (("--io-threads", self.io_threads), ("--reuse-port", self.reuse_port)):
+                if given:
+                    raise ConfigError(f"{flag} cannot be used together with --worker-mode thread.")
+        elif self.worker_threads is not None or self.lifespan_scope != "loop":
+            raise ConfigError("--worker-threads and --lifespan-scope need --worker-mode thread.")
+        if self.worker_threads is not None and self.worker_threads > 64:
+            raise ConfigError(f"--worker-threads {self.worker_threads}: it must be 64 or less.")
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0: it cannot be switched off.")

@@ -15,6 +15,7 @@ may be read on any path.
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -151,6 +152,20 @@ def _refuse_workers(value: int) -> str | None:
     )
 
 
+def _refuse_worker_mode(value: str) -> str | None:
+    if value != "thread":
+        return None
+    if IS_WINDOWS:
+        return "Not on Windows yet: an event loop there cannot watch the reactor, and needs a thread more for each."
+    # The build, not the state: a module that was imported may have brought the GIL back, which thread mode says itself.
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return (
+            "This Python has a GIL, so its threads would take turns, and more event loops would only get in each other's "
+            "way. Use a free-threaded build (python3.13t), or leave it out: --io-threads puts the I/O on other cores."
+        )
+    return None
+
+
 def _refuse_http(value: str) -> str | None:
     if value in ("auto", "1", "h1", "h11", "httptools", "zttp"):
         return None
@@ -247,6 +262,32 @@ FLAGS: tuple[Flag, ...] = (
     Flag("--reload-delay", "duration", 0.25, "Time between two looks at the files."),
     # ---- processes
     Flag("--workers", "integer", None, "Worker processes.  [default: $WEB_CONCURRENCY or 1]", refuses=_refuse_workers),
+    Flag(
+        "--worker-mode",
+        "choice",
+        "process",
+        "What a worker is. thread: one process has an event loop of its own on each of several threads, which run Python "
+        "at the same time; only on a free-threaded Python (3.13t or newer).",
+        choices=("process", "thread"),
+        uvicorn=False,
+        refuses=_refuse_worker_mode,
+    ),
+    Flag(
+        "--worker-threads",
+        "integer",
+        None,
+        "Event loops of --worker-mode thread, at most 64.  [default: the processors that this process may use]",
+        uvicorn=False,
+    ),
+    Flag(
+        "--lifespan-scope",
+        "choice",
+        "loop",
+        "With --worker-mode thread, whether the application's lifespan runs on each event loop, with a state of its own, "
+        "or once for the process.",
+        choices=("loop", "process"),
+        uvicorn=False,
+    ),
     Flag(
         "--timeout-worker-healthcheck",
         "duration",

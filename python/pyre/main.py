@@ -47,6 +47,9 @@ def run(
     reload_excludes: Iterable[str] | str | None = None,
     reload_delay: float = 0.25,
     workers: int | None = None,
+    worker_mode: str = "process",
+    worker_threads: int | None = None,
+    lifespan_scope: str = "loop",
     timeout_worker_healthcheck: float | None = None,
     stop_event: str | None = None,
     limit_concurrency: int | None = None,
@@ -124,7 +127,16 @@ def run(
 
         Reloader(config).run()
         return
-    run_server(Server(config))
+    run_server(make_server(config))
+
+
+def make_server(config: Config) -> Server:
+    """The server that `config` asks for."""
+    if config.worker_mode == "thread":
+        from pyre.loop_threads import ThreadServer
+
+        return ThreadServer(config)
+    return Server(config)
 
 
 def run_server(server: Server, sockets: Any = None) -> None:

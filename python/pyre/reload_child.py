@@ -19,7 +19,7 @@ def main(number: int) -> None:
     order = Order(number)
     pyre.main.in_reload_child = True
     try:
-        server = Server(Config(**order.options))
+        server = pyre.main.make_server(Config(**order.options))
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from None

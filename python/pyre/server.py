@@ -142,6 +142,8 @@ class Server:
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serves on a new event loop until the end."""
+        if self.config.worker_mode == "thread":
+            raise ConfigError("With --worker-mode thread the server is a pyre.loop_threads.ThreadServer: use pyre.run().")
         try:
             factory = self.config.get_loop_factory()
         except ConfigError as error:
@@ -202,12 +204,7 @@ class Server:
         if self._loop is not asyncio.get_running_loop():  # not called by serve()
             self._begin()
             self._load()
-        try:
-            self.listeners = [adopt_socket(sock) for sock in sockets] if sockets is not None else config.bind_sockets()
-        except OSError as error:
-            logger.error("%s", error.strerror if isinstance(error, BindError) else error)
-            raise SystemExit(EXIT_STARTUP_FAILURE) from None
-
+        self._bind(sockets)
         self.lifespan = Lifespan(config.loaded_app, config.lifespan, config.asgi_version)  # type: ignore[arg-type]
         started = False
         try:
@@ -229,37 +226,62 @@ class Server:
         if config.callback_notify is not None:
             self._notifier = asyncio.get_running_loop().create_task(self._notify(config.callback_notify))
 
-    def _start_engine(self) -> None:
-        from pyre._core import Engine
+    def _bind(self, sockets: Sequence[socket.socket] | None) -> None:
+        try:
+            if sockets is not None:
+                self.listeners = [adopt_socket(sock) for sock in sockets]
+            else:
+                self.listeners = self.config.bind_sockets()
+        except OSError as error:
+            logger.error("%s", error.strerror if isinstance(error, BindError) else error)
+            raise SystemExit(EXIT_STARTUP_FAILURE) from None
 
+    def _open_access_log(self) -> access_log.AccessLogTarget:
+        # Only when the application has started: it may have set `pyre.access` up while it was imported or started.
         config = self.config
-        assert self.lifespan is not None
-        assert self._context is not None
-        # Only now: the application may have set `pyre.access` up while it was imported or started.
-        self._access_log = access_log.open_target(
+        return access_log.open_target(
             enabled=config.access_log,
             default_config=pyre_logging.is_default(config.log_config),
             log_format=config.log_format,
             use_colors=config.use_colors,
         )
+
+    def _make_engine(self, options: dict[str, object]) -> Engine:
+        """An engine on the running loop, of the Config's options and these."""
+        from pyre._core import Engine
+
+        assert self._context is not None
         options = {
-            **config.engine_options(),
-            "state": self.lifespan.state,
-            "access_log_fd": self._access_log.fd,
-            "access_log_format": self._access_log.line_format,
+            **self.config.engine_options(),
             "limit_max_requests": self.limit_max_requests or 0,
             "on_max_requests": self._on_max_requests,
             "on_error": self._on_error,
+            **options,
         }
         # The engine copies the context that it is made in for each request.
-        self._engine = self._context.run(Engine, config.loaded_app, asyncio.get_running_loop(), options)
+        return self._context.run(Engine, self.config.loaded_app, asyncio.get_running_loop(), options)
+
+    def _start_engine(self) -> None:
+        assert self.lifespan is not None
+        self._access_log = self._open_access_log()
+        self._engine = self._make_engine(
+            {
+                "state": self.lifespan.state,
+                "access_log_fd": self._access_log.fd,
+                "access_log_format": self._access_log.line_format,
+            }
+        )
+        self._listen(self._engine)
+
+    def _listen(self, engine: Engine) -> None:
+        config = self.config
         for listener in self.listeners:
             listener.listen(config.backlog)
             if listener.siblings:  # one for each thread
                 for thread, sock in enumerate((listener.sock, *listener.siblings)):
-                    self._engine.listen(sock.fileno(), False, thread)
+                    engine.listen(sock.fileno(), False, thread)
             else:
-                self._engine.listen(listener.sock.fileno(), listener.is_unix)
+                engine.listen(listener.sock.fileno(), listener.is_unix)
 
     def _log_addresses(self) -> None:
         for listener in self.listeners:
@@ -281,19 +303,23 @@ class Server:
         if engine is not None:
             engine.stop_listening()
             self._close_listeners()
-            engine.drain()
-            if not await self._finished(engine, self.config.timeout_graceful_shutdown):
-                logger.error(
-                    "Cutting %d connection(s) and cancelling %d request(s): %s.",
-                    engine.connections,
-                    engine.active_requests,
-                    "told to hurry" if self._force_exit else "the graceful shutdown took too long",
-                )
-                engine.abort()
-                await self._finished(engine, ABORT_GRACE, forced=True)
+            await self._drain(engine)
         if self.lifespan is not None:
             await self._stop_lifespan(self.lifespan)
         self._close()
+
+    async def _drain(self, engine: Engine) -> None:
+        engine.drain()
+        if await self._finished(engine, self.config.timeout_graceful_shutdown):
+            return
+        logger.error(
+            "Cutting %d connection(s) and cancelling %d request(s): %s.",
+            engine.connections,
+            engine.active_requests,
+            "told to hurry" if self._force_exit else "the graceful shutdown took too long",
+        )
+        engine.abort()
+        await self._finished(engine, ABORT_GRACE, forced=True)
 
     async def _finished(self, engine: Engine, timeout: float | None, *, forced: bool = False) -> bool:
         """Waits until no connection and no request is left; False if `timeout` seconds or force_exit come first."""
