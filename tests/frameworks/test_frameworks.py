@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ def loop(request: pytest.FixtureRequest, server_kind: str) -> str:
 
 @pytest.fixture(params=APPS)
 def server(request: pytest.FixtureRequest, serve: Callable[..., Server], loop: str) -> Server:
+    package = request.param.partition(" ")[0]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: it has no wheels for this Python")
     return serve(*APPS[request.param], loop=loop)
 
 
