@@ -152,9 +152,7 @@ def _refuse_workers(value: int) -> str | None:
     )
 
 
-def _refuse_worker_mode(value: str) -> str | None:
-    if value != "thread":
-        return None
+def _refuse_threads(value: Any) -> str | None:
     if IS_WINDOWS:
         return "Not on Windows yet: an event loop there cannot watch the reactor, and needs a thread more for each."
     # The build, not the state: a module that was imported may have brought the GIL back, which thread mode says itself.
@@ -270,7 +268,7 @@ FLAGS: tuple[Flag, ...] = (
         "at the same time; only on a free-threaded Python (3.13t or newer).",
         choices=("process", "thread"),
         uvicorn=False,
-        refuses=_refuse_worker_mode,
+        refuses=lambda value: _refuse_threads(value) if value == "thread" else None,
     ),
     Flag(
         "--worker-threads",
@@ -278,6 +276,7 @@ FLAGS: tuple[Flag, ...] = (
         None,
         "Event loops of --worker-mode thread, at most 64.  [default: the processors that this process may use]",
         uvicorn=False,
+        refuses=_refuse_threads,
     ),
     Flag(
         "--lifespan-scope",
@@ -287,6 +286,7 @@ FLAGS: tuple[Flag, ...] = (
         "or once for the process.",
         choices=("loop", "process"),
         uvicorn=False,
+        refuses=lambda value: _refuse_threads(value) if value == "process" else None,
     ),
     Flag(
         "--timeout-worker-healthcheck",

@@ -1,9 +1,9 @@
 """`ThreadServer`: one application on several event loops of one process, each on a thread of its own that runs Python at
 the same time as the others. For free-threaded Python (`--worker-mode thread`).
 
-Each loop has an engine of its own, embedded in it. The first loop accepts, and each connection goes to the loop that has
-the fewest, for good. The main thread runs no application code: it takes the signals, and starts and ends the loops in
-step.
+Each loop has an engine of its own, embedded in it. The main thread runs no code of the application's: it takes the
+signals, accepts for all loops (each connection goes to the one that has the fewest, for good), and starts and ends them
+in step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyre.config import Config
@@ -23,7 +23,6 @@ from pyre.errors import EXIT_STARTUP_FAILURE, EXIT_USAGE, BindError, ConfigError
 from pyre.lifespan import Lifespan
 from pyre.loops import LoopFactory
 from pyre.server import ABORT_GRACE, Server
-from pyre.sockets import Listener
 
 if TYPE_CHECKING:
     from pyre._core import LoopGroup
@@ -130,20 +129,6 @@ class _Loop(Server):
             }
         )
 
-    async def accept(self, listeners: Iterable[Listener]) -> None:
-        """On the loop: begins to accept, for all of them."""
-        self.listeners = list(listeners)
-        assert self._engine is not None
-        self._listen(self._engine)
-        self.listeners = []  # they stay the owner's to close
-
-    async def stop_accepting(self) -> None:
-        """On the loop: accepts no more, and comes back when no client can come any more."""
-        if self._engine is not None:
-            self._engine.stop_listening()
-            while self._engine.listening:  # a tick or two  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-
     async def drain(self) -> None:
         """On the loop."""
         if self._engine is not None:
@@ -195,6 +180,8 @@ class ThreadServer(Server):
                     out[name] = value
                 elif name != "loops":
                     out[name] = out.get(name, 0) + value
+        if loops and self._engine is not None:
+            out["accepts_paused"] += self._engine.stats()["accepts_paused"]
         out["loops"] = loops
         return out
 
@@ -261,8 +248,9 @@ class ThreadServer(Server):
         for result in made.values():
             if isinstance(result, BaseException):
                 raise result
-        # All have joined: now the first may hand sockets to the others.
-        await self._loops[0].call(lambda: self._loops[0].accept(self.listeners))
+        # All have joined: now sockets may be handed to them. Requests are none of this engine's business.
+        self._engine = self._make_engine({"group": group, "group_index": len(self._loops)})
+        self._listen(self._engine)
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         logger.info("Shutting down")
@@ -277,14 +265,20 @@ class ThreadServer(Server):
     async def _end_loops(self, *, shut_down: bool) -> None:
         graceful = self.config.timeout_graceful_shutdown
         patience = None if graceful is None else graceful + ABORT_GRACE + _SLACK
-        await self._on_all(_Loop.stop_accepting, self._loops[:1], ABORT_GRACE)
-        self._close_listeners()
+        if self._engine is not None:
+            self._engine.stop_listening()
+            self._close_listeners()
+            while self._engine.listening:  # a tick or two: clients may have come before  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
         await self._on_all(_Loop.drain, self._loops, patience)
         if shut_down:
             await self._on_all(_Loop.stop, self._loops, None)
         for loop in self._loops:
             loop.end()
         await self._until(lambda: all(loop.gone for loop in self._loops if loop not in self._lost), None)
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
         self._end_group()
 
     def _end_group(self) -> None:
@@ -298,7 +292,7 @@ class ThreadServer(Server):
             self._access_log = None
 
     def _close(self) -> None:
-        self._close_listeners()
+        self._close_listeners()  # the rest is closed by _end_loops()
 
     # ---- all loops
 

@@ -118,8 +118,8 @@ class Engine {
       throw py::value_error("io_threads must be at most " + std::to_string(http::Placement::kMaxLoops));
     group_ = read.get<std::shared_ptr<LoopGroup>>("group", nullptr);
     const auto group_index = read.get<std::uint32_t>("group_index", 0);
-    if (group_ && (group_index >= group_->placement().loops() || io_threads != 0))
-      throw py::value_error("an engine of a group has an index below the group's size, and no I/O threads");
+    if (group_ && (group_index > group_->loops() || io_threads != 0))
+      throw py::value_error("an engine of a group has an index up to the number of its loops, and no I/O threads");
     const auto wake = read.get<std::string>("io_wake", "auto");
     if (wake != "auto" && wake != "event" && wake != "socket_pair")
       throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
@@ -127,7 +127,7 @@ class Engine {
 
     if (group_) {
       // What may wait for one loop is its share; connections are counted by the placement.
-      const std::uint32_t loops = group_->placement().loops();
+      const std::uint32_t loops = group_->loops();
       limits.connections = (limits.connections + loops - 1) / loops;
       server.placement = &group_->placement();
       server.access_log = group_->log();

@@ -4,16 +4,16 @@ namespace pyre::asgi {
 
 LoopGroup::LoopGroup(std::uint32_t loops, std::uint64_t limit_connections, platform::NativeFile log,
                      http::AccessLog::Format format)
-    : loops_(loops), placement_(loops, limit_connections), shares_(std::make_unique<Share[]>(loops)) {
-  if (log != platform::no_file) log_ = std::make_unique<http::AccessLog>(log, format, loops);
-  ended_.reserve(loops);
+    : loops_(loops), placement_(loops + 1, limit_connections, 1), shares_(std::make_unique<Share[]>(loops + 1)) {
+  if (log != platform::no_file) log_ = std::make_unique<http::AccessLog>(log, format, loops + 1);
+  ended_.reserve(loops + 1);
 }
 
 LoopGroup::~LoopGroup() { end(); }
 
 std::uint64_t LoopGroup::active() const noexcept {
   std::uint64_t sum = 0;
-  for (std::uint32_t i = 0; i < loops_; ++i) sum += shares_[i].active.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i <= loops_; ++i) sum += shares_[i].active.load(std::memory_order_relaxed);
   return sum;
 }
 

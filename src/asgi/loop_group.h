@@ -1,7 +1,8 @@
 // LoopGroup: what the engines of one process share where each of several threads has an event loop, and an engine
-// embedded in it, of its own (--worker-mode thread; free-threaded Python only). The first accepts, and hands each
-// socket to the loop that has the fewest connections (http::Placement); there is one limit of connections, of requests,
-// and one access log with a ring for each loop.
+// embedded in it, of its own (--worker-mode thread; free-threaded Python only). One more, on the main thread, runs no
+// code of the application's: it accepts, and hands each socket to the loop that has the fewest connections
+// (http::Placement), so that a loop whose application blocks keeps nobody from the others. There is one limit of
+// connections, of requests, and one access log with a ring for each loop.
 #pragma once
 
 #include <atomic>
@@ -20,13 +21,15 @@ namespace pyre::asgi {
 
 class LoopGroup {
  public:
-  // `log`: where access lines go; not closed by us. no_file: nowhere.
+  // `loops`: without the one that accepts, whose index is that number. `log`: where access lines go; not closed by us.
+  // no_file: nowhere.
   LoopGroup(std::uint32_t loops, std::uint64_t limit_connections, platform::NativeFile log,
             http::AccessLog::Format format);
   ~LoopGroup();  // every engine is closed
   LoopGroup(const LoopGroup&) = delete;
   LoopGroup& operator=(const LoopGroup&) = delete;
 
+  [[nodiscard]] std::uint32_t loops() const noexcept { return loops_; }
   [[nodiscard]] http::Placement& placement() noexcept { return placement_; }
   [[nodiscard]] http::AccessLog* log() const noexcept { return log_.get(); }
 

@@ -2,8 +2,8 @@
 
 namespace pyre::http {
 
-Placement::Placement(std::uint32_t loops, std::uint64_t limit) noexcept
-    : loops_(loops), limit_(limit), shares_(std::make_unique<Share[]>(loops)) {}
+Placement::Placement(std::uint32_t loops, std::uint64_t limit, std::uint32_t accept_only) noexcept
+    : loops_(loops), serving_(loops - accept_only), limit_(limit), shares_(std::make_unique<Share[]>(loops)) {}
 
 std::uint64_t Placement::total() const noexcept {
   std::uint64_t sum = 0;
@@ -14,14 +14,14 @@ std::uint64_t Placement::total() const noexcept {
 std::uint32_t Placement::choose() noexcept {
   std::uint32_t best = next_;
   std::uint64_t fewest = count(best);
-  for (std::uint32_t i = 1; i < loops_; ++i) {
-    const std::uint32_t loop = (next_ + i) % loops_;
+  for (std::uint32_t i = 1; i < serving_; ++i) {
+    const std::uint32_t loop = (next_ + i) % serving_;
     const std::uint64_t has = count(loop);
     if (has >= fewest) continue;
     best = loop;
     fewest = has;
   }
-  next_ = (best + 1) % loops_;
+  next_ = (best + 1) % serving_;
   return best;
 }
 

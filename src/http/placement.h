@@ -22,8 +22,8 @@ class Placement {
   // cores are of no use, and a process with more cores than this is several.
   static constexpr std::uint32_t kMaxLoops = 64;
 
-  // `limit`: of connections, in all.
-  Placement(std::uint32_t loops, std::uint64_t limit) noexcept;
+  // `limit`: of connections, in all. `accept_only`: the last ones of the loops serve nobody.
+  Placement(std::uint32_t loops, std::uint64_t limit, std::uint32_t accept_only = 0) noexcept;
   Placement(const Placement&) = delete;
   Placement& operator=(const Placement&) = delete;
 
@@ -66,6 +66,7 @@ class Placement {
   };
 
   const std::uint32_t loops_;
+  const std::uint32_t serving_;  // the first ones of them
   const std::uint64_t limit_;
   std::uint32_t next_ = 0;  // the accepting loop's
   std::atomic<bool> awaited_{false};

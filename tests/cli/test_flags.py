@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyre.config import Config
 from pyre.main import run
 
 ON_WINDOWS = flags.IS_WINDOWS
+THREADED = "implemented" if sysconfig.get_config_var("Py_GIL_DISABLED") and not ON_WINDOWS else "refused"
 ON_POSIX_ONLY = "refused" if ON_WINDOWS else "implemented"
 
 # uvicorn 0.54's flags: arguments that ask each for something, and which of the three comes of it.
@@ -90,6 +92,9 @@ OWN: dict[str, tuple[list[str], str]] = {
     "--compress-min-size": (["--compress-min-size", "2k"], "implemented"),
     "--compress-types": (["--compress-types", "text/*,application/json", "--compress-types", "*+json"], "implemented"),
     "--io-threads": (["--io-threads", "1"], "implemented"),
+    "--worker-mode": (["--worker-mode", "thread"], THREADED),
+    "--worker-threads": (["--worker-mode", "thread", "--worker-threads", "2"], THREADED),
+    "--lifespan-scope": (["--worker-mode", "thread", "--lifespan-scope", "process"], THREADED),
     "--reuse-port": (["--reuse-port"], "refused" if ON_WINDOWS else "implemented"),
     "--stop-event": (["--stop-event", "my-server"], "implemented" if ON_WINDOWS else "refused"),
     "--limit-connections": (["--limit-connections", "20000"], "implemented"),
@@ -112,6 +117,7 @@ HARMLESS = [
     ["--ws", "none"],
     ["--ws-per-message-deflate", "false"],
     ["--io-threads", "0"],
+    ["--worker-mode", "process", "--lifespan-scope", "loop"],
 ]
 HARMFUL = [
     ["--http", "2"],
