@@ -9,14 +9,35 @@ __version__: str
 def build_info() -> dict[str, str]:
     """How the extension was built: compiler, flags, versions of the libraries in it."""
 
+def usable_cpus() -> int:
+    """How many threads of this process can run at the same time: the affinity mask, and the control group's quota."""
+
 class ClientDisconnected(OSError):
     """Raised by `await send()` once the client's connection is gone (ASGI spec_version 2.4)."""
 
 class _pybind11_type(type): ...  # the metaclass of every class that pybind11 makes
 
 @final
+class LoopGroup(metaclass=_pybind11_type):
+    """What the engines of several event loops share, each on a thread of its own: who serves a connection, the limits,
+    the access log. Free-threaded Python only: RuntimeError elsewhere."""
+
+    def __init__(
+        self, loops: int, limit_connections: int, access_log_fd: int = -1, access_log_format: str = "text"
+    ) -> None:
+        """`loops`: 1 to 64, without the one that accepts. The file is not closed by the group."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections of all loops, those on their way from the one that accepts included."""
+
+    def close(self) -> None:
+        """Writes the log out. RuntimeError while an engine of the group is not closed."""
+
+@final
 class Engine(metaclass=_pybind11_type):
-    """One HTTP server on one running asyncio loop. Every method must be called on the loop's thread.
+    """One HTTP server on one running asyncio loop. Every method must be called on the loop's thread, and raises
+    RuntimeError elsewhere, but for stats().
 
     Each request's context is a copy of the context in which the Engine is made.
     """
@@ -39,7 +60,9 @@ class Engine(metaclass=_pybind11_type):
         `compress_types` list[str] of media types (empty: the usual ones); `io_threads` int: 0 hosts the I/O in `loop`,
         which must have add_reader, 1 to 64 on as many threads of its own, more raises ValueError; `io_wake` "auto" |
         "event" | "socket_pair": how those threads wake `loop`, by a handle that it watches or by a socket that it
-        receives from.
+        receives from; `group` LoopGroup | None, `group_index` int: the loops that this one is one of, and its number
+        (the number of its loops is the one that only accepts): all are made before that one listens, with the group's
+        limit of connections and log.
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:
@@ -55,6 +78,10 @@ class Engine(metaclass=_pybind11_type):
 
     def abort(self) -> None:
         """Cancels every request's task and cuts all connections."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether clients may still be accepted, also by a listener that is being closed."""
 
     @property
     def idle(self) -> bool:
@@ -74,7 +101,8 @@ class Engine(metaclass=_pybind11_type):
     def stats(self) -> dict[str, Any]:
         """Counters since the start: int each, but for `loops`, which has those of the I/O one by one for each of its
         threads (a list of dicts), and `offload`, those of the threads that compress, of the whole process (a dict;
-        `lag`: how many tasks waited for less than 50 us, 100 us, 200 us, ...)."""
+        `lag`: how many tasks waited for less than 50 us, 100 us, 200 us, ...). On a free-threaded Python
+        any thread may ask; it gets those of the last tick."""
 
     def close(self) -> None:
         """Detaches from the loop, after abort() or when idle. The access log is written out."""

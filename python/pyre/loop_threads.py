@@ -182,6 +182,8 @@ class ThreadServer(Server):
                     out[name] = out.get(name, 0) + value
         if loops and self._engine is not None:
             out["accepts_paused"] += self._engine.stats()["accepts_paused"]
+        for each in loops:
+            del each["loops"]
         out["loops"] = loops
         return out
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "asgi/bind_engine.h"
+#include "asgi/decref_queue.h"
 #include "asgi/detached_host.h"
 #include "asgi/embedded_host.h"
 #include "asgi/loop_group.h"
@@ -260,6 +261,8 @@ class Engine {
     out["app_errors"] = dispatcher.app_errors;
     out["refused_busy"] = dispatcher.refused_busy;
     out["largest_batch"] = dispatcher.largest_batch;
+    out["stolen"] = dispatcher.stolen;
+    out["given"] = dispatcher.given;
     const HostStats& host = all.host;
     out["ticks"] = host.ticks;
     out["gil_releases"] = host.gil_releases;
@@ -424,7 +427,11 @@ std::shared_ptr<LoopGroup> make_group(std::uint32_t loops, std::uint64_t limit_c
 
 void end_group(LoopGroup& group) {
   if (group.members() != 0) throw std::runtime_error("an engine of the group is not closed");
-  group.end();
+  {
+    const py::gil_scoped_release released;
+    group.end();
+  }
+  DecrefQueue::of_this_thread().drain();
 }
 
 }  // namespace
@@ -435,7 +442,7 @@ void bind_engine(py::module_& module) {
       .def(py::init(&make_group), py::arg("loops"), py::arg("limit_connections"), py::arg("access_log_fd") = -1,
            py::arg("access_log_format") = "text")
       .def_property_readonly("connections", [](LoopGroup& group) { return group.placement().total(); })
-      .def("close", &end_group, py::call_guard<py::gil_scoped_release>());
+      .def("close", &end_group);
   py::class_<Engine>(module, "Engine",
                      "One HTTP server on one running asyncio loop. All methods on the loop's thread, but for stats().")
       .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"),

@@ -55,11 +55,8 @@ http::AppExchange& Dispatcher::pop() noexcept {
   return exchange;
 }
 
-inline void Dispatcher::change_active(std::int32_t by) noexcept {
-  active_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(by));
-  if constexpr (kFreeThreaded) {
-    if (group_ != nullptr) group_->set_active(group_index_, active_);
-  }
+void Dispatcher::tell_active() noexcept {
+  if (group_ != nullptr) group_->set_active(group_index_, active_);
 }
 
 void Dispatcher::start_later(http::AppExchange& exchange) noexcept {
@@ -81,6 +78,14 @@ void Dispatcher::wake_later(http::AppExchange& exchange) noexcept {
   push(exchange);
 }
 
+std::uint32_t Dispatcher::count_new() const noexcept {
+  std::uint32_t count = 0;
+  for (const http::AppExchange* exchange = first_; exchange != nullptr && count < kMostLookedAt;
+       exchange = exchange->app_next)
+    count += is_ours_and_new(*exchange) ? 1 : 0;
+  return count;
+}
+
 void Dispatcher::on_request(http::Exchange& exchange) noexcept { start_later(exchange); }
 void Dispatcher::on_body(http::Exchange& exchange) noexcept { wake_later(exchange); }
 void Dispatcher::on_drained(http::Exchange& exchange) noexcept { wake_later(exchange); }
@@ -94,6 +99,7 @@ bool Dispatcher::run_batch() noexcept {
     refresh_at_ = now + kRefresh;
     if (!tasks_.refresh()) PyErr_WriteUnraisable(loop_.get());
   }
+  [[maybe_unused]] const platform::TimePoint began = now;
   BatchPolicy policy(now);
   InLine line;
   ++stats_.batches;
@@ -118,6 +124,9 @@ bool Dispatcher::run_batch() noexcept {
     go_on = policy.step_done(now);
   }
   if (policy.steps() > stats_.largest_batch) stats_.largest_batch = policy.steps();
+  if constexpr (kFreeThreaded) {
+    if (policy.steps() != 0) step_time_ = (3 * step_time_ + (now - began) / policy.steps()) / 4;
+  }
   return true;
 }
 

@@ -4,6 +4,7 @@
 // detached, the host pushes what the I/O thread has sent (DetachedHost).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -47,6 +48,8 @@ struct DispatcherStats {
   std::uint64_t app_errors = 0;
   std::uint64_t refused_busy = 0;  // 503 by limit_concurrency
   std::uint64_t largest_batch = 0;
+  std::uint64_t stolen = 0;  // requests of another loop's connections that were run here
+  std::uint64_t given = 0;   // and those of ours that were run there
 };
 
 class LoopGroup;
@@ -109,14 +112,54 @@ class Dispatcher final : public http::RequestHandler {
   [[nodiscard]] std::uint64_t active() const noexcept { return active_; }  // requests given to the app and not over
   [[nodiscard]] const DispatcherStats& stats() const noexcept { return stats_; }
 
+  // ---- between the loops of a LoopGroup
+  static constexpr std::uint8_t kGiven = 16;  // an exchange's flags: it is with another loop
+  void start_taken(http::AppExchange& exchange) noexcept {
+    ++stats_.stolen;
+    start_later(exchange);
+    exchange.app_flags |= kTaken;
+  }
+  // New requests of our own connections on the list, as far as 256.
+  [[nodiscard]] std::uint32_t count_new() const noexcept;
+  // What a first step took lately, by the mean of a batch.
+  [[nodiscard]] std::chrono::nanoseconds step_time() const noexcept { return step_time_; }
+  // Takes those but the first `keep` off the list, as far as 256, and calls `give` for each.
+  template <typename Give>
+  void give_away(std::uint32_t keep, Give give) noexcept {
+    std::uint32_t seen = 0;
+    http::AppExchange* before = nullptr;
+    for (http::AppExchange* exchange = first_; exchange != nullptr && seen < kMostLookedAt;) {
+      http::AppExchange* next = exchange->app_next;
+      if (!is_ours_and_new(*exchange) || ++seen <= keep) {
+        before = exchange;
+      } else {
+        (before == nullptr ? first_ : before->app_next) = next;
+        if (next == nullptr) last_ = before;
+        exchange->app_next = nullptr;
+        change_active(-1);
+        ++stats_.given;
+        give(*exchange);
+      }
+      exchange = next;
+    }
+  }
+
  private:
-  enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4, kNextInLine = 8 };
+  enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4, kNextInLine = 8, kTaken = 32 };
+  static constexpr std::uint32_t kMostLookedAt = 256;  // four batches; looking at one costs a cache miss
+  [[nodiscard]] static bool is_ours_and_new(const http::AppExchange& exchange) noexcept {
+    return (exchange.app_flags & (kNew | kReleased | kNextInLine | kTaken)) == kNew;
+  }
   void push(http::AppExchange& exchange) noexcept;
   void push_front(http::AppExchange& exchange) noexcept;
   [[nodiscard]] http::AppExchange& pop() noexcept;
   void step(http::AppExchange& exchange) noexcept;
   void start_request(http::AppExchange& exchange) noexcept;
-  void change_active(std::int32_t by) noexcept;
+  void change_active(std::int32_t by) noexcept {
+    active_ += static_cast<std::uint64_t>(static_cast<std::int64_t>(by));
+    if constexpr (kFreeThreaded) tell_active();
+  }
+  void tell_active() noexcept;
 
   net::Loop* net_loop_;
   DispatcherHost& host_;
@@ -134,6 +177,7 @@ class Dispatcher final : public http::RequestHandler {
   LoopGroup* group_ = nullptr;
   std::uint32_t group_index_ = 0;
   platform::TimePoint refresh_at_{};
+  std::chrono::nanoseconds step_time_{0};
   unsigned long thread_ = 0;
   bool clock_is_fresh_ = false;
   bool front_is_open_ =

@@ -22,10 +22,15 @@ bool EmbeddedHost::init(const Dispatcher::Options& options, http::ServerOptions 
                         PyObject* on_max_requests, std::shared_ptr<LoopGroup> group) noexcept {
   if (!init_host(options, on_max_requests)) return false;
   server_options.offload_from = kOffloadFrom;
-  server_ = std::make_unique<http::Server>(*net_loop_, dispatcher_, std::move(server_options));
-  closed_ = false;
   group_ = std::move(group);
-  if (group_) group_->joined();
+  group_index_ = options.group_index;
+  if (group_) {
+    group_->join(group_index_, net_loop_->mailbox(), *this);
+    giver_ = std::make_unique<Giver>(*group_, group_index_, *net_loop_, dispatcher_, server_options.limits);
+  }
+  http::RequestHandler& handler = giver_ ? static_cast<http::RequestHandler&>(*giver_) : dispatcher_;
+  server_ = std::make_unique<http::Server>(*net_loop_, handler, std::move(server_options));
+  closed_ = false;
   PyRef added = PyRef::steal(PyObject_CallMethod(loop_.get(), "add_reader", "iO",
                                                  static_cast<int>(net_loop_->reactor().pollable_handle()),
                                                  readable_callback_.get()));
@@ -51,12 +56,20 @@ void EmbeddedHost::close() noexcept {
   server_->abort();  // before the requests are detached: a request that is given up on a live connection would begin
                      // the next
   dispatcher_.detach_all();
+  flush_lanes();
   // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang
   // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
-  net_loop_->wait_for_tasks();                           // they hold what is the app's
-  if (abandoned_) static_cast<void>(server_.release());  // its connections can never be closed
-  if (group_ && server_) group_->left(std::move(net_loop_), std::move(server_));
+  net_loop_->wait_for_tasks();  // they hold what is the app's
+  if (abandoned_) {  // its connections can never be closed
+    static_cast<void>(server_.release());
+    static_cast<void>(giver_.release());
+  }
+  if (group_ && server_) {
+    giver_->end_tick();
+    flush_lanes();
+    group_->left(group_index_, std::move(net_loop_), std::move(giver_), std::move(server_));
+  }
   server_.reset();
   closed_ = true;
   resolve_idle_futures();
@@ -126,23 +139,50 @@ PyObject* EmbeddedHost::tick() noexcept {
   // loop would spin on a readable handle, and wait for ever for an answer of our own.
   in_tick_ = true;
   ++stats_.ticks;
+  if constexpr (kFreeThreaded) {
+    if (group_) group_->set_idle(group_index_, false);
+  }
   if (!dispatcher_.has_pending()) io_section();
   bool ok = true;
   if (dispatcher_.has_pending()) {
+    if constexpr (kFreeThreaded) {
+      if (giver_ && !server_->draining()) giver_->share();
+    }
     ok = dispatcher_.run_batch();
+    if constexpr (kFreeThreaded) flush_lanes();
     PyRef pending = ok ? PyRef() : take_exception();
     io_section();
     if (pending) restore_exception(std::move(pending));
+  }
+  if constexpr (kFreeThreaded) {
+    if (giver_) giver_->end_tick();
+    flush_lanes();
   }
   in_tick_ = false;
   return finish_tick(ok);
 }
 
-bool EmbeddedHost::has_work() const noexcept { return dispatcher_.has_pending() || net_loop_->has_work(); }
+void EmbeddedHost::on_lane_commands(Lane& lane) noexcept {
+  lane.next_waiting = waiting_lanes_;
+  waiting_lanes_ = &lane;
+  schedule_tick();
+}
+
+void EmbeddedHost::flush_lanes() noexcept {
+  while (waiting_lanes_ != nullptr) {
+    Lane& lane = *std::exchange(waiting_lanes_, waiting_lanes_->next_waiting);
+    lane.flush();
+  }
+}
+
+bool EmbeddedHost::has_work() const noexcept {
+  return dispatcher_.has_pending() || net_loop_->has_work() || (kFreeThreaded && waiting_lanes_ != nullptr);
+}
 
 void EmbeddedHost::before_sleep() noexcept {
   net_loop_->arm_alarm();
   if constexpr (kFreeThreaded) {
+    if (group_) group_->set_idle(group_index_, !has_work());
     const std::lock_guard lock(published_mutex_);
     published_io_ = {server_->stats(), net_loop_->reactor().stats()};
   }

@@ -15,13 +15,14 @@
 
 #include <memory>
 
+#include "asgi/giver.h"
 #include "asgi/host.h"
 #include "asgi/loop_group.h"
 #include "net/loop.h"
 
 namespace pyre::asgi {
 
-class EmbeddedHost final : public Host {
+class EmbeddedHost final : public Host, private Lane::Taker {
  public:
   explicit EmbeddedHost(std::unique_ptr<net::Loop> loop) noexcept;
   ~EmbeddedHost() override;  // GIL
@@ -51,9 +52,18 @@ class EmbeddedHost final : public Host {
   [[nodiscard]] std::vector<IoStats> published_io() noexcept override { return {published_io_}; }
   void io_section() noexcept;
   void close() noexcept;
+  void flush_lanes() noexcept;
+
+  // ---- Lane::Taker
+  void on_taken(http::AppExchange& exchange) noexcept override { dispatcher_.start_taken(exchange); }
+  void on_taken_change(http::AppExchange& exchange) noexcept override { dispatcher_.wake_later(exchange); }
+  void on_lane_commands(Lane& lane) noexcept override;
 
   std::shared_ptr<LoopGroup> group_;
+  std::uint32_t group_index_ = 0;
+  Lane* waiting_lanes_ = nullptr;  // with commands for other loops
   std::unique_ptr<net::Loop> net_loop_;
+  std::unique_ptr<Giver> giver_;  // in a group
   std::unique_ptr<http::Server> server_;
   IoStats published_io_;
   platform::TimePoint contended_until_{};

@@ -9,15 +9,17 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <utility>
 #include <vector>
 
+#include "asgi/lane.h"
 #include "http/access_log.h"
 #include "http/placement.h"
 #include "http/server.h"
 #include "net/loop.h"
 
 namespace pyre::asgi {
+
+class Giver;
 
 class LoopGroup {
  public:
@@ -42,11 +44,19 @@ class LoopGroup {
   // Requests that were started, this one included.
   [[nodiscard]] std::uint64_t count_request() noexcept { return requests_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
+  // A loop that has told that it is idle, from now on no longer counted as such: it is given something. -1: none.
+  [[nodiscard]] std::int32_t claim_idle(std::uint32_t self) noexcept;
+  [[nodiscard]] net::Mailbox& mailbox(std::uint32_t loop) const noexcept { return *shares_[loop].mailbox; }
+  [[nodiscard]] Lane::Taker* const& taker(std::uint32_t loop) const noexcept { return shares_[loop].taker; }
+
   // ---- an engine's own thread
-  void joined() noexcept { members_.fetch_add(1, std::memory_order_relaxed); }
-  // Its server is closed and its dispatcher gone. Others may still post to its mailbox (a socket, or that there is room
-  // again), so loop and server live as long as the group.
-  void left(std::unique_ptr<net::Loop> loop, std::unique_ptr<http::Server> server) noexcept;
+  // Before any of the loops runs.
+  void join(std::uint32_t loop, net::Mailbox& mailbox, Lane::Taker& taker) noexcept;
+  void set_idle(std::uint32_t loop, bool idle) noexcept { shares_[loop].idle.store(idle, std::memory_order_relaxed); }
+  // Its server is closed and its dispatcher gone. Others may still post to its mailbox (a socket, that there is room
+  // again, the end of a request that they took), so all this lives as long as the group.
+  void left(std::uint32_t index, std::unique_ptr<net::Loop> loop, std::unique_ptr<Giver> giver,
+            std::unique_ptr<http::Server> server) noexcept;
 
   // ---- any thread, when all have left
   [[nodiscard]] std::uint32_t members() const noexcept { return members_.load(std::memory_order_acquire); }
@@ -55,6 +65,14 @@ class LoopGroup {
  private:
   struct alignas(64) Share {
     std::atomic<std::uint64_t> active{0};
+    std::atomic<bool> idle{false};
+    net::Mailbox* mailbox = nullptr;
+    Lane::Taker* taker = nullptr;  // its thread's, once the loops run
+  };
+  struct Ended {  // the last member goes first
+    std::unique_ptr<net::Loop> loop;
+    std::unique_ptr<Giver> giver;
+    std::unique_ptr<http::Server> server;
   };
 
   const std::uint32_t loops_;
@@ -64,7 +82,7 @@ class LoopGroup {
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<std::uint32_t> members_{0};
   std::mutex mutex_;  // of what is below
-  std::vector<std::pair<std::unique_ptr<net::Loop>, std::unique_ptr<http::Server>>> ended_;
+  std::vector<Ended> ended_;
 };
 
 }  // namespace pyre::asgi

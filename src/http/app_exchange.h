@@ -110,6 +110,7 @@ class AppExchange {
   void* app = nullptr;              // e.g. the HttpCycle
   AppExchange* app_next = nullptr;  // an intrusive list of the application's
   std::uint8_t app_flags = 0;
+  std::uint8_t app_slot = 0;  // in the padding
 
  protected:
   AppExchange(const RequestHead* received, const ForwardedInfo* told) noexcept : received_(received), told_(told) {}

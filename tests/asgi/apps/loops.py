@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 from app_tools import Application, Receive, Scope, Send, note, respond
 
 app = Application()
 barrier = threading.Barrier(2)
+starts = itertools.count()
 
 
 def write(text: str) -> None:
@@ -42,23 +46,21 @@ class Pool:
         self._idle = deque(Connection(self) for _ in range(size))
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def __aenter__(self) -> Connection:
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeError("the pool is attached to a different loop")
         while not self._idle:
             future = self.loop.create_future()
             self._waiting.append(future)
             await future
-        self._used = self._idle.popleft()
-        return self._used
-
-    async def __aexit__(self, *_: object) -> None:
-        self._idle.append(self._used)
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                return
+        connection = self._idle.popleft()
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+            if self._waiting:
+                self._waiting.popleft().set_result(None)
 
 
 async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +69,7 @@ async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
         return
     await receive()
-    first = not os.path.exists(os.environ["LIFESPAN_FILE"])
+    first = next(starts) == 0
     write("startup")
     if os.environ.get("FAIL") == "later" and not first:
         await asyncio.sleep(0.2)
@@ -102,7 +104,7 @@ async def meet(scope: Scope, receive: Receive, send: Send) -> None:
 async def query(scope: Scope, receive: Receive, send: Send) -> None:
     names = set()
     for _ in range(5):
-        async with scope["state"]["pool"] as connection:
+        async with scope["state"]["pool"].acquire() as connection:
             names.add(await connection.query())
     await respond(send, ",".join(names))
 
@@ -110,9 +112,45 @@ async def query(scope: Scope, receive: Receive, send: Send) -> None:
 @app.handler
 async def doze(scope: Scope, receive: Receive, send: Send) -> None:
     note("doze", threading.current_thread().name)
+    with open(os.environ["LIFESPAN_FILE"] + ".dozing", "a") as file:
+        file.write(".")
     while not os.path.exists(os.environ["LIFESPAN_FILE"] + ".release"):
         await asyncio.sleep(0.01)
     await respond(send, "dozed")
+
+
+@app.handler
+async def nap(scope: Scope, receive: Receive, send: Send) -> None:
+    """Blocks its thread until it is told to go on, so that what comes for it meanwhile is found all at once."""
+    note("nap", threading.current_thread().name)
+    until = time.monotonic() + 60
+    while not os.path.exists(os.environ["LIFESPAN_FILE"] + ".awake"):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    await respond(send, "awake")
+
+
+@app.handler
+async def meet_and_tell(scope: Scope, receive: Receive, send: Send) -> None:
+    """As /meet, then with the body, the loop's own state, and a response that waits for its client."""
+    barrier.wait(60)
+    body = b""
+    while True:
+        event = await receive()
+        body += event.get("body", b"")
+        if not event.get("more_body"):
+            break
+    told = {
+        "thread": threading.current_thread().name,
+        "own_state": scope["state"]["loop"] == id(asyncio.get_running_loop()),
+        "client": scope["client"],
+        "body": len(body),
+    }
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(told).encode().ljust(300), "more_body": True})
+    for _ in range(40):
+        await send({"type": "http.response.body", "body": b" " * 65536, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 @app.handler
