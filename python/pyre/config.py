@@ -409,7 +409,7 @@ class Config:
                     raise ConfigError(f"{flag} cannot be used together with --worker-mode thread.")
         elif self.worker_threads is not None or self.lifespan_scope != "loop":
             raise ConfigError("--worker-threads and --lifespan-scope need --worker-mode thread.")
-        if self.worker_threads is not None and self.worker_threads > 64:
+        if self.worker_threads is not None and self.worker_threads > 64:  # loop_threads.MAX_LOOPS
             raise ConfigError(f"--worker-threads {self.worker_threads}: it must be 64 or less.")
         for name in ("timeout_header", "timeout_body", "timeout_write", "reload_delay"):
             if not getattr(self, name) > 0:

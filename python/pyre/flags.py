@@ -158,7 +158,7 @@ def _refuse_threads(value: Any) -> str | None:
     # The build, not the state: a module that was imported may have brought the GIL back, which thread mode says itself.
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         return (
-            "This Python has a GIL, so its threads would take turns, and more event loops would only get in each other's "
+            "This Python has a GIL, so its threads would take turns, and several event loops would be in each other's "
             "way. Use a free-threaded build (python3.13t), or leave it out: --io-threads puts the I/O on other cores."
         )
     return None
@@ -264,8 +264,8 @@ FLAGS: tuple[Flag, ...] = (
         "--worker-mode",
         "choice",
         "process",
-        "What a worker is. thread: one process has an event loop of its own on each of several threads, which run Python "
-        "at the same time; only on a free-threaded Python (3.13t or newer).",
+        "What a worker is. thread: one process has an event loop on each of several threads, which run Python at the "
+        "same time; only on a free-threaded Python (3.13t or newer).",
         choices=("process", "thread"),
         uvicorn=False,
         refuses=lambda value: _refuse_threads(value) if value == "thread" else None,
@@ -282,8 +282,8 @@ FLAGS: tuple[Flag, ...] = (
         "--lifespan-scope",
         "choice",
         "loop",
-        "With --worker-mode thread, whether the application's lifespan runs on each event loop, with a state of its own, "
-        "or once for the process.",
+        "With --worker-mode thread, whether the application's lifespan runs on each event loop, with a state of its "
+        "own, or once for the process.",
         choices=("loop", "process"),
         uvicorn=False,
         refuses=lambda value: _refuse_threads(value) if value == "process" else None,

@@ -1,5 +1,5 @@
-"""`ThreadServer`: one application on several event loops of one process, each on a thread of its own that runs Python at
-the same time as the others. For free-threaded Python (`--worker-mode thread`).
+"""`ThreadServer`: one application on several event loops of one process, each on a thread of its own, which run Python
+at the same time. For free-threaded Python (`--worker-mode thread`).
 
 Each loop has an engine of its own, embedded in it. The main thread runs no code of the application's: it takes the
 signals, accepts for all loops (each connection goes to the one that has the fewest, for good), and starts and ends them
@@ -11,23 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import os
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pyre._core import LoopGroup, usable_cpus
 from pyre.config import Config
 from pyre.errors import EXIT_STARTUP_FAILURE, EXIT_USAGE, BindError, ConfigError
 from pyre.lifespan import Lifespan
 from pyre.loops import LoopFactory
 from pyre.server import ABORT_GRACE, Server
 
-if TYPE_CHECKING:
-    from pyre._core import LoopGroup
-
 logger = logging.getLogger("pyre.error")
+
+MAX_LOOPS = 64
+"""More than this are several processes (http::Placement::kMaxLoops)."""
 
 # Seconds between two looks at loops that are to do something: only while starting and ending.
 _POLL = 0.05
@@ -46,8 +46,7 @@ class _Loop(Server):
     def __init__(self, owner: ThreadServer, index: int, factory: LoopFactory | None) -> None:
         super().__init__(owner.config)
         self.failure: BaseException | None = None
-        self.gone = False
-        """Its thread has ended, or is at its very end."""
+        self._gone = threading.Event()
         self._owner = owner
         self._index = index
         self._factory = factory
@@ -55,6 +54,11 @@ class _Loop(Server):
         self._end: asyncio.Event | None = None
 
     # ---- by the owner
+
+    @property
+    def gone(self) -> bool:
+        """Its thread has ended, or is at its very end."""
+        return self._gone.is_set()
 
     def start(self, context: contextvars.Context) -> None:
         """Starts the thread; its loop copies `context`."""
@@ -69,7 +73,7 @@ class _Loop(Server):
         async def run() -> Any:
             return await function()
 
-        if self.gone or self._loop is None:
+        if self._loop is None or self._gone.is_set():
             raise LoopGoneError
         future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
         while True:
@@ -98,7 +102,7 @@ class _Loop(Server):
         except BaseException as error:
             self.failure = error
         finally:
-            self.gone = True
+            self._gone.set()
             self._owner.loop_ended(self)
 
     async def _live(self) -> None:
@@ -203,7 +207,7 @@ class ThreadServer(Server):
         if is_gil_enabled():
             logger.warning("The GIL is on (a module that was imported needs it, or PYTHON_GIL): the loops take turns.")
         self._bind(sockets)
-        count = self.config.worker_threads or usable_cpus()
+        count = self.config.worker_threads or min(usable_cpus(), MAX_LOOPS)
         self._loops = [_Loop(self, index, self._factory) for index in range(count)]
         try:
             assert self._context is not None
@@ -224,8 +228,6 @@ class ThreadServer(Server):
             self._notifier = asyncio.get_running_loop().create_task(self._notify(self.config.callback_notify))
 
     async def _start_loops(self) -> None:
-        from pyre._core import LoopGroup
-
         config = self.config
         one_lifespan = config.lifespan_scope == "process"
         started = await self._on_all(_Loop.begin, self._loops[:1] if one_lifespan else self._loops)
@@ -364,11 +366,3 @@ class ThreadServer(Server):
     def _hurry(self) -> None:
         for loop in self._loops:
             loop.hurry(self._stops, self._force_exit)
-
-
-def usable_cpus() -> int:
-    """How many threads of this process can run at the same time."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1

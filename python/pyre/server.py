@@ -143,7 +143,7 @@ class Server:
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serves on a new event loop until the end."""
         if self.config.worker_mode == "thread":
-            raise ConfigError("With --worker-mode thread the server is a pyre.loop_threads.ThreadServer: use pyre.run().")
+            raise ConfigError("--worker-mode thread needs a pyre.loop_threads.ThreadServer, or pyre.run().")
         try:
             factory = self.config.get_loop_factory()
         except ConfigError as error:

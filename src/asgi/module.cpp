@@ -9,6 +9,7 @@
 #include "asgi/interned.h"
 #include "asgi/task_starter.h"
 #include "asgi/waiter.h"
+#include "platform/cpus.h"
 #include "platform/memory.h"
 
 namespace py = pybind11;
@@ -28,6 +29,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.attr("ClientDisconnected") = py::handle(asgi::client_disconnected);
   asgi::bind_engine(module);
   module.attr("__version__") = PYRE_VERSION;
+  module.def("usable_cpus", &pyre::platform::usable_cpus);
   module.def("build_info", [] {
     py::dict info;
     info["version"] = PYRE_VERSION;

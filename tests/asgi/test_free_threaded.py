@@ -187,8 +187,8 @@ def test_sys_exit_on_one_loop_ends_the_process_with_its_code(servers: Servers, l
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
 def test_a_request_that_would_wait_is_run_by_an_idle_loop(servers: Servers, lifespan_file: Path, size: int) -> None:
-    """Two requests for one loop, whose handler blocks meanwhile; each then waits for the other in plain blocking code, so
-    only another loop can run one of them. It has its own state, and the answer comes by the connection's loop."""
+    """Two requests for one loop, whose handler blocks meanwhile; each then waits for the other in plain blocking code,
+    so only another loop can run one of them. It has its own state, and the answer comes by the connection's loop."""
     with servers.private("loops:with_state", *TWO) as server, contextlib.ExitStack() as stack:
         first, _ = stack.enter_context(on_each_loop(server))
         mine: list[Wire] = []

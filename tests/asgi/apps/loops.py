@@ -215,7 +215,7 @@ async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
         attempt(receiving.throw, ValueError)
         attempt(coroutine.send, None)
         attempt(coroutine.close)
-        attempt(getattr, coroutine, "cr_frame")  # noqa: B009
+        attempt(getattr, coroutine, "cr_frame")
         waiter = getattr(waiting, "_fut_waiter", None)
         if waiter is not None:
             attempt(waiter.cancel)
