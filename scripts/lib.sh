@@ -44,7 +44,8 @@ need_packages() {
 need_python_packages() {
   local venv="$1" base="$2"
   shift 2
-  local name stamp="$venv/.pyre-requirements" wanted constraints="${PYRE_CONSTRAINTS:-$ROOT/requirements/constraints.txt}"
+  local name stamp="$venv/.pyre-requirements" wanted
+  local constraints="${PYRE_CONSTRAINTS:-$ROOT/requirements/constraints.txt}"
   wanted="$(cd "$ROOT/requirements" && cat "$constraints" serve.txt "$@" | sha256sum | cut -d' ' -f1)"
   if ! "$venv/bin/python" -c '' 2>/dev/null; then
     say "a virtual environment in $venv"

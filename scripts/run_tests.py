@@ -17,19 +17,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from free_threaded_steps import free_threaded_steps, free_threaded_tsan_steps
 from sanitizer_reports import sanitizer_reports
 from test_results import Count, count_junit, failed_names
+from test_steps import (
+    BUILD,
+    PYTHON,
+    RESULTS,
+    ROOT,
+    Job,
+    Step,
+    build,
+    ctest_step,
+    fresh_reports,
+    pytest_step,
+    too_random,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build"
-RESULTS = BUILD / "test"
-PYTHON = sys.executable
-CORES = os.cpu_count() or 2
 SLOTS = int(os.environ.get("PYRE_TEST_SLOTS", "2"))
 STEP_LIMIT_S = 45 * 60  # only against hanging; the longest step takes a few minutes
 MOST_AGAIN = 5  # more failures than this are no accident
@@ -38,48 +45,8 @@ FUZZ_S = int(os.environ.get("PYRE_FUZZ_S", "30"))
 TAIL_LINES = 60  # of a failed step's log, on the terminal
 
 
-@dataclass
-class Step:
-    """One command. ``junit``: it writes RESULTS/<name>.xml. ``reports``: where sanitizers leave theirs. ``again``: a
-    command that runs those of its tests again that failed, and writes RESULTS/<name>-again.xml."""
-
-    name: str
-    command: list[str]
-    env: dict[str, str] = field(default_factory=dict)
-    junit: bool = False
-    reports: Path | None = None
-    again: list[str] | None = None
-
-
-@dataclass
-class Job:
-    """``builds``: commands that run first, in order, one build at a time in the whole run."""
-
-    name: str
-    about: str
-    builds: list[list[str]]
-    steps: Callable[[list[str]], list[Step]]
-    on_demand: bool = False  # runs only when it is named
-
-
-def build(preset: str, *targets: str) -> list[list[str]]:
-    make = ["cmake", "--build", f"build/{preset}", "--parallel", str(CORES)]
-    return [["cmake", "--preset", preset], make + (["--target", *targets] if targets else [])]
-
-
 def tail(path: Path, lines: int) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-
-
-def pytest_step(name: str, python: str, package: str, extra: list[str], env: dict[str, str] | None = None) -> Step:
-    options = ["-p", "no:cacheprovider", f"--junitxml={RESULTS / name}.xml"]
-    ignored = ["--ignore=tests/tidy_test.py", "--ignore=tests/packaging"]  # they have jobs of their own
-    command = [python, "-m", "pytest", "tests", *ignored, *options, *extra]
-    return Step(name, command, {"PYRE_PACKAGE_DIR": str(ROOT / package), **(env or {})}, junit=True)
-
-
-def ctest_step(name: str, preset: str) -> Step:
-    return Step(name, ["ctest", "--preset", preset, "--output-junit", str(RESULTS / f"{name}.xml")], junit=True)
 
 
 def windows_steps(extra: list[str]) -> list[Step]:
@@ -155,13 +122,6 @@ def sanitized_python(runtimes: list[str]) -> dict[str, str]:
     return {"LD_PRELOAD": " ".join(paths), "PYTHONMALLOC": "malloc"}
 
 
-def fresh_reports(name: str) -> Path:
-    folder = RESULTS / name / "reports"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def sanitizer_steps(
     preset: str, runtimes: list[str], variable: str, options: str, loops: str, extra: list[str]
 ) -> list[Step]:
@@ -203,12 +163,6 @@ def asan_steps(extra: list[str]) -> list[Step]:
     return [*steps, leaks]
 
 
-def too_random() -> bool:
-    """gcc 12's runtime, and clang 16's, cannot map their shadow beside that much randomness."""
-    randomness = Path("/proc/sys/vm/mmap_rnd_bits")
-    return randomness.exists() and int(randomness.read_text()) > 28 and shutil.which("setarch") is not None
-
-
 def tsan_steps(extra: list[str]) -> list[Step]:
     # exitcode=0: a report is counted by its file; a server must not end with 66 because of a race inside the
     # interpreter.
@@ -244,39 +198,6 @@ def py314_steps(extra: list[str]) -> list[Step]:
     env = {"PYRE_TEST_LOOPS": "asyncio", **({"LD_LIBRARY_PATH": library_path} if library_path else {})}
     python = str(BUILD / "py314/venv/bin/python")
     return [pytest_step("python314", python, "build/py314/python", ["-m", "not heavy", *extra], env)]
-
-
-def free_threaded_steps(extra: list[str]) -> list[Step]:
-    # Whoever brings the GIL back (a module that is imported) is named by a RuntimeWarning, which is an error.
-    env = {"PYRE_TEST_LOOPS": "asyncio,asyncio+threads", "PYRE_TEST_FREE_THREADED": "1"}
-    return [pytest_step("free-threaded", str(BUILD / "py313t/venv/bin/python"), "build/py313t/python", extra, env)]
-
-
-def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
-    """The tests that use threads, on an interpreter and a module that are both instrumented."""
-    name = "free-threaded-tsan"
-    reports = fresh_reports(name)
-    packages = next((BUILD / "py313t/venv/lib").glob("python3*/site-packages"))
-    suppressions = RESULTS / "free-threaded-suppressions.txt"
-    # CPython's own, and what is not ours to mend: see the file.
-    own = ROOT / "tests/support/free_threaded_suppressions.txt"
-    suppressions.write_text((BUILD / "py313t-tsan/suppressions.txt").read_text() + own.read_text())
-    env = {
-        "PYTHONPATH": str(packages),
-        "TSAN_OPTIONS": f"exitcode=0:suppressions={suppressions}:log_path={reports}/report:history_size=4",
-        "TSAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or "",
-        "PYRE_SANITIZER": "tsan",
-        "PYRE_TEST_LOOPS": "asyncio,asyncio+threads",
-        "PYRE_TEST_FREE_THREADED": "1",
-        "PYRE_DEBUG_SLOW_CALLBACKS": "0",
-    }
-    options = ["-m", "not heavy", "-o", "timeout=600", *extra]
-    tests = pytest_step(name, str(BUILD / "py313t-tsan/interpreter"), "build/py313t-tsan/python", options, env)
-    tests.command[tests.command.index("tests")] = "tests/asgi"
-    tests.reports = reports
-    if too_random():
-        tests.command = ["setarch", "-R", *tests.command]
-    return [tests]
 
 
 def package_steps(extra: list[str]) -> list[Step]:

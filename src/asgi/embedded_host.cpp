@@ -61,7 +61,7 @@ void EmbeddedHost::close() noexcept {
   // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
   net_loop_->wait_for_tasks();  // they hold what is the app's
-  if (abandoned_) {  // its connections can never be closed
+  if (abandoned_) {             // its connections can never be closed
     static_cast<void>(server_.release());
     static_cast<void>(giver_.release());
   }
