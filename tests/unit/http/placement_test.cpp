@@ -54,6 +54,18 @@ TEST(Placement, chooses_the_loop_with_the_fewest_and_takes_turns_among_equals) {
   EXPECT_EQ(placement.total(), 5U);
 }
 
+TEST(Placement, never_chooses_a_loop_that_only_accepts) {
+  Placement placement(3, 100, 1);
+  std::vector<std::uint32_t> chosen;
+  for (int i = 0; i < 4; ++i) {
+    chosen.push_back(placement.choose());
+    placement.came(chosen.back());
+  }
+  EXPECT_EQ(chosen, (std::vector<std::uint32_t>{0, 1, 0, 1}));
+  placement.came(2);  // it can still be counted
+  EXPECT_EQ(placement.total(), 5U);
+}
+
 TEST(Placement, tells_every_listening_loop_once_that_there_is_room) {
   Placement placement(3, 2);
   Listening first;
