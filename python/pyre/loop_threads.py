@@ -180,7 +180,7 @@ class ThreadServer(Server):
             for name, value in each.items():
                 if name == "largest_batch":
                     out[name] = max(out.get(name, 0), value)
-                elif name.startswith("access_log_"):  # they share one
+                elif name.startswith("access_log_") or name == "offload":  # they share one
                     out[name] = value
                 elif name != "loops":
                     out[name] = out.get(name, 0) + value
