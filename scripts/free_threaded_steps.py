@@ -9,7 +9,7 @@ from test_steps import BUILD, RESULTS, ROOT, Step, fresh_reports, pytest_step, t
 
 def free_threaded_steps(extra: list[str]) -> list[Step]:
     # Whoever brings the GIL back (a module that is imported) is named by a RuntimeWarning, which is an error.
-    env = {"PYRE_TEST_LOOPS": "asyncio,asyncio+threads", "PYRE_TEST_FREE_THREADED": "1"}
+    env = {"PYRE_TEST_LOOPS": "asyncio,asyncio+loops"}
     return [pytest_step("free-threaded", str(BUILD / "py313t/venv/bin/python"), "build/py313t/python", extra, env)]
 
 
@@ -27,8 +27,7 @@ def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
         "TSAN_OPTIONS": f"exitcode=0:suppressions={suppressions}:log_path={reports}/report:history_size=4",
         "TSAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or "",
         "PYRE_SANITIZER": "tsan",
-        "PYRE_TEST_LOOPS": "asyncio,asyncio+threads",
-        "PYRE_TEST_FREE_THREADED": "1",
+        "PYRE_TEST_LOOPS": "asyncio,asyncio+loops",
         "PYRE_DEBUG_SLOW_CALLBACKS": "0",
     }
     options = ["-m", "not heavy", "-o", "timeout=600", *extra]

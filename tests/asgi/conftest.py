@@ -17,7 +17,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import LOOPS, REPRESENTATIVE, REPRESENTED, TEST_TIMEOUT, Server, Servers, skip_missing  # noqa: E402
+from serving import LOOPS, REPRESENTATIVE, REPRESENTED, TEST_TIMEOUT, THREADED, Server, Servers, skip_missing  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,14 +35,20 @@ def server_kind(config: pytest.Config) -> str:
     return config.getoption("--server", None) or os.environ.get("PYRE_TEST_SERVER") or "pyre"
 
 
+def loop_of(item: pytest.Item) -> object:
+    return item.callspec.params.get("loop") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+
+
 def is_represented(item: pytest.Item) -> bool:
     """Other tests stand for this one on its loop."""
-    loop = item.callspec.params.get("loop") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    loop = loop_of(item)
     return loop in REPRESENTED and item.path.stem not in REPRESENTATIVE
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = {item for item in items if HERE in item.path.parents and is_represented(item)}
+    # Several loops have a lifespan each, where these count one: test_free_threaded.py has theirs.
+    left_out |= {item for item in items if item.path.stem == "test_lifespan" and loop_of(item) in THREADED}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]

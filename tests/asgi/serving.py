@@ -8,6 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -29,7 +30,9 @@ from wire import Wire
 EMBEDDED = [] if IS_WINDOWS else ["asyncio", "uvloop"]
 DETACHED = ["asyncio", "winloop", "selector"] if IS_WINDOWS else ["uvloop+io", "asyncio+pair"]
 DETACHED.append("asyncio+threads")
-LOOPS = EMBEDDED + DETACHED
+# Two event loops, each on a thread of its own, where Python has no GIL. Not for what makes an Engine itself.
+THREADED = ["asyncio+loops"] if sysconfig.get_config_var("Py_GIL_DISABLED") and not IS_WINDOWS else []
+LOOPS = EMBEDDED + DETACHED + THREADED
 # Those whose task factory and _run_once() are Python.
 PYTHON_LOOPS = (
     ["asyncio", "selector", "asyncio+threads"] if IS_WINDOWS else ["asyncio", "asyncio+pair", "asyncio+threads"]
@@ -40,7 +43,7 @@ PYTHON_LOOPS = (
 # there the usual loop stands for the others. PYRE_TEST_LOOPS names those that run everything ("all" is a name, too):
 # what a sanitizer or another Python looks for is not found four times.
 REPRESENTATIVE = {"test_asyncio", "test_disconnect", "test_engine", "test_io_thread", "test_request_body"}
-REPRESENTED = {"asyncio+threads", *(["winloop", "selector"] if IS_WINDOWS else ["asyncio+pair"])}
+REPRESENTED = {"asyncio+threads", "asyncio+loops", *(["winloop", "selector"] if IS_WINDOWS else ["asyncio+pair"])}
 if whole := os.environ.get("PYRE_TEST_LOOPS"):
     REPRESENTED = set() if whole == "all" else set(LOOPS).difference(whole.split(","))
 
@@ -69,6 +72,8 @@ def hosting(loop: str) -> tuple[str, list[str], dict[str, str]]:
         name = "asyncio:SelectorEventLoop"
     if not host:
         return name, [], {}
+    if host == "loops":
+        return name, ["--worker-mode", "thread", "--worker-threads", "2"], {}
     if host == "threads":
         return name, ["--io-threads", "3"], {}
     return name, ["--io-threads", "1"], {"PYRE_IO_WAKE": "socket_pair" if host == "pair" else "event"}

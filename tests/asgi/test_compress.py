@@ -12,9 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import brotli
 import pytest
-import zstandard
 from serving import Server, Servers, wait_until
 from wire import Closed, Response, Wire
 
@@ -22,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent / "apps"))
 from compress import TEXT
 
 pytestmark = pytest.mark.pyre_only("uvicorn compresses nothing")
+
+brotli = pytest.importorskip("brotli", reason="brotli has no wheels for this Python")
+zstandard = pytest.importorskip("zstandard", reason="zstandard has no wheels for this Python")
 
 CODINGS = ["gzip", "br", "zstd"]
 # Handlers that wait for an event that never comes are not waited for at the end.

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 from processes import IS_WINDOWS
-from serving import DETACHED, HANG_GUARD, NEVER, PYTHON_LOOPS, hosting, skip_missing
+from serving import DETACHED, HANG_GUARD, NEVER, PYTHON_LOOPS, THREADED, hosting, skip_missing
 
 PRELUDE = """
 import asyncio, gc, os, socket, sys, threading, weakref
@@ -44,6 +44,8 @@ async def answer(send, data=b"ok"):
 def run(code: str, loop: str = "asyncio") -> str:
     """Runs `async def main()` of the code; its output."""
     skip_missing(loop, "pyre")
+    if loop in THREADED:
+        pytest.skip("the engines of several loops are made by the server: see test_free_threaded.py")
     event_loop, detached, environment = hosting(loop)
     options = {"io_threads": int(detached[1]), "io_wake": environment.get("PYRE_IO_WAKE", "auto")} if detached else {}
     module, _, factory = event_loop.partition(":")
