@@ -24,6 +24,7 @@ def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
     suppressions.write_text((BUILD / "py313t-tsan/suppressions.txt").read_text() + own.read_text())
     env = {
         "PYTHONPATH": str(packages),
+        "PYRE_TEST_PYTHON": str(BUILD / "py313t-tsan/interpreter"),
         "TSAN_OPTIONS": f"exitcode=0:suppressions={suppressions}:log_path={reports}/report:history_size=4",
         "TSAN_SYMBOLIZER_PATH": shutil.which("llvm-symbolizer-16") or "",
         "PYRE_SANITIZER": "tsan",
@@ -31,7 +32,7 @@ def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
         "PYRE_DEBUG_SLOW_CALLBACKS": "0",
     }
     options = ["-m", "not heavy", "-o", "timeout=600", *extra]
-    tests = pytest_step(name, str(BUILD / "py313t-tsan/interpreter"), "build/py313t-tsan/python", options, env)
+    tests = pytest_step(name, str(BUILD / "py313t/venv/bin/python"), "build/py313t-tsan/python", options, env)
     tests.command[tests.command.index("tests")] = "tests/asgi"
     tests.reports = reports
     if too_random():

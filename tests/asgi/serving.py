@@ -50,6 +50,8 @@ if whole := os.environ.get("PYRE_TEST_LOOPS"):
 # Seconds; how long anything may take before the test gives up. Never an expectation. (Under Wine, on a machine with
 # other work, a server that imports a large framework was seen to take 20 s to start.)
 HANG_GUARD = 60.0 if UNDER_WINE else 30.0
+# What runs the servers: an instrumented interpreter is too slow to be the client as well.
+PYTHON = os.environ.get("PYRE_TEST_PYTHON") or sys.executable
 TEST_TIMEOUT = 3 * HANG_GUARD if UNDER_WINE else 60.0
 # What nobody wants to see in a server's output, whatever the test.
 NEVER = (
@@ -179,7 +181,7 @@ class Server:
         self._stopper = processes.Stopper(kind)
         where = ["--uds", uds] if uds else ["--host", host]
         event_loop, hosted, wake = hosting(loop)
-        self._command = [sys.executable, "-m", kind, app, *where, "--loop", event_loop, "--app-dir", str(app_dir)]
+        self._command = [PYTHON, "-m", kind, app, *where, "--loop", event_loop, "--app-dir", str(app_dir)]
         self._command += [*hosted, *self._stopper.arguments, *arguments]
         self._is_silent = "--log-level" in arguments or "--log-config" in arguments
         self._environment = {**os.environ, **wake, **(environment or {}), "PYTHONUNBUFFERED": "1"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import textwrap
 
 import pytest
 from processes import IS_WINDOWS
-from serving import DETACHED, HANG_GUARD, NEVER, PYTHON_LOOPS, THREADED, hosting, skip_missing
+from serving import DETACHED, HANG_GUARD, NEVER, PYTHON, PYTHON_LOOPS, THREADED, hosting, skip_missing
 
 PRELUDE = """
 import asyncio, gc, os, socket, sys, threading, weakref
@@ -53,7 +52,7 @@ def run(code: str, loop: str = "asyncio") -> str:
     runner += "    runner.run(main())\n"
     source = f"HOSTING = {options}\n" + PRELUDE + textwrap.dedent(code) + runner + "print('end')\n"
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", source], capture_output=True, text=True, timeout=HANG_GUARD * 2
+        [PYTHON, "-X", "faulthandler", "-c", source], capture_output=True, text=True, timeout=HANG_GUARD * 2
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

@@ -7,7 +7,6 @@ import json
 import select
 import signal
 import subprocess
-import sys
 import sysconfig
 import textwrap
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import HANG_GUARD, NEVER, Server, Servers, StartError, wait_until
+from serving import HANG_GUARD, NEVER, PYTHON, Server, Servers, StartError, wait_until
 from wire import Wire
 
 pytestmark = [
@@ -70,7 +69,7 @@ def where(wire: Wire) -> dict[str, Any]:
 
 def test_importing_the_core_leaves_the_gil_off() -> None:
     code = "import sys, pyre._core; assert not sys._is_gil_enabled()"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([PYTHON, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -318,9 +317,7 @@ def test_an_engine_tells_its_counters_to_any_thread() -> None:
 
         asyncio.run(main())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=HANG_GUARD * 2
-    )
+    done = subprocess.run([PYTHON, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=HANG_GUARD * 2)
     assert done.returncode == 0, done.stderr
     for text in NEVER:
         assert text not in done.stderr
@@ -358,7 +355,5 @@ def test_an_engine_that_the_collector_ends_on_another_thread(servers: Servers) -
 
         asyncio.run(main())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=HANG_GUARD * 2
-    )
+    done = subprocess.run([PYTHON, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=HANG_GUARD * 2)
     assert done.returncode == 0, done.stderr
