@@ -30,6 +30,7 @@ def free_threaded_tsan_steps(extra: list[str]) -> list[Step]:
         "PYRE_SANITIZER": "tsan",
         "PYRE_TEST_LOOPS": "asyncio,asyncio+loops",
         "PYRE_DEBUG_SLOW_CALLBACKS": "0",
+        "PYRE_TEST_HANG_GUARD": "150",  # the interpreter alone starts in ten seconds and more
     }
     options = ["-m", "not heavy", "-o", "timeout=600", *extra]
     tests = pytest_step(name, str(BUILD / "py313t/venv/bin/python"), "build/py313t-tsan/python", options, env)

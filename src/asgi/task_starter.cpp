@@ -18,7 +18,8 @@ struct Capture {
   vectorcallfunc vectorcall;
   PyObject* step;
 };
-PyObject* registry = nullptr;  // asyncio's WeakSet of all tasks
+PyObject* await_helper = nullptr;  // `async def` around the cycle, for task factories that insist on a coroutine
+PyObject* registry = nullptr;      // asyncio's WeakSet of all tasks
 unsigned long constructing_thread = 0;
 
 // Stands in for WeakSet.add likewise: the task is entered afterwards, by register_task(). The set is everybody's:
@@ -57,7 +58,15 @@ bool init_task_starter_types() {
   capture->vectorcall = capture_call;
   capture->step = nullptr;
   ignore_add_function = PyCFunction_New(&ignore_add_method, nullptr);
-  return ignore_add_function != nullptr;
+  if (ignore_add_function == nullptr) return false;
+  // Once, not for each loop: running source text from several threads is a race inside CPython 3.13.
+  PyRef globals = PyRef::steal(Py_BuildValue("{s:s}", "__name__", "pyre._core"));
+  if (!globals || PyDict_SetItemString(globals.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return false;
+  PyRef ran = PyRef::steal(
+      PyRun_String("async def asgi_request(cycle):\n    await cycle\n", Py_file_input, globals.get(), globals.get()));
+  if (!ran) return false;
+  await_helper = Py_XNewRef(PyDict_GetItemString(globals.get(), "asgi_request"));
+  return await_helper != nullptr;
 }
 
 bool TaskStarter::init(PyObject* loop) noexcept {
@@ -91,12 +100,6 @@ bool TaskStarter::init(PyObject* loop) noexcept {
     if (!registry_remove_ || !registry_dict_ || !registry_data_ || !PySet_CheckExact(registry_data_.get()))
       registry_dict_.reset();
   }
-  PyRef globals = PyRef::steal(Py_BuildValue("{s:s}", "__name__", "pyre._core"));
-  if (!globals || PyDict_SetItemString(globals.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return false;
-  PyRef ran = PyRef::steal(
-      PyRun_String("async def asgi_request(cycle):\n    await cycle\n", Py_file_input, globals.get(), globals.get()));
-  if (!ran) return false;
-  await_helper_ = PyRef::borrow(PyDict_GetItemString(globals.get(), "asgi_request"));
   return refresh();
 }
 
@@ -113,7 +116,7 @@ bool TaskStarter::refresh() noexcept {
 PyRef TaskStarter::start_plain(HttpCycle* cycle, PyObject* context) noexcept {
   PyRef method = PyRef::steal(PyObject_GetAttr(loop_.get(), names.create_task));
   if (!method) return {};
-  PyRef coroutine = PyRef::steal(PyObject_CallOneArg(await_helper_.get(), reinterpret_cast<PyObject*>(cycle)));
+  PyRef coroutine = PyRef::steal(PyObject_CallOneArg(await_helper, reinterpret_cast<PyObject*>(cycle)));
   // Entered, not given as `context`: a task factory of the old kind takes no such argument.
   if (!coroutine || PyContext_Enter(context) != 0) return {};
   PyRef task = PyRef::steal(PyObject_CallOneArg(method.get(), coroutine.get()));

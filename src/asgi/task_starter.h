@@ -42,7 +42,6 @@ class TaskStarter {
   PyRef registry_data_;
   PyRef registry_remove_;
   PyRef task_name_;
-  PyRef await_helper_;  // `async def` around the cycle, for task factories that insist on a coroutine
   bool plain_ = false;
 };
 

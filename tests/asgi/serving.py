@@ -49,10 +49,10 @@ if whole := os.environ.get("PYRE_TEST_LOOPS"):
 
 # Seconds; how long anything may take before the test gives up. Never an expectation. (Under Wine, on a machine with
 # other work, a server that imports a large framework was seen to take 20 s to start.)
-HANG_GUARD = 60.0 if UNDER_WINE else 30.0
+HANG_GUARD = float(os.environ.get("PYRE_TEST_HANG_GUARD") or (60.0 if UNDER_WINE else 30.0))
 # What runs the servers: an instrumented interpreter is too slow to be the client as well.
 PYTHON = os.environ.get("PYRE_TEST_PYTHON") or sys.executable
-TEST_TIMEOUT = 3 * HANG_GUARD if UNDER_WINE else 60.0
+TEST_TIMEOUT = max(3 * HANG_GUARD if UNDER_WINE else 60.0, 2 * HANG_GUARD)
 # What nobody wants to see in a server's output, whatever the test.
 NEVER = (
     "Fatal Python error",
