@@ -18,7 +18,8 @@ struct Capture {
   vectorcallfunc vectorcall;
   PyObject* step;
 };
-PyObject* await_helper = nullptr;  // `async def` around the cycle, for task factories that insist on a coroutine
+// `async def` around the cycle, for task factories that insist on a coroutine.
+PyObject* await_helper = nullptr;
 PyObject* registry = nullptr;      // asyncio's WeakSet of all tasks
 unsigned long constructing_thread = 0;
 

@@ -17,7 +17,16 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import LOOPS, REPRESENTATIVE, REPRESENTED, TEST_TIMEOUT, THREADED, Server, Servers, skip_missing  # noqa: E402
+from serving import (  # noqa: E402
+    LOOPS,
+    REPRESENTATIVE,
+    REPRESENTED,
+    TEST_TIMEOUT,
+    THREADED,
+    Server,
+    Servers,
+    skip_missing,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
