@@ -6,11 +6,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -162,14 +163,10 @@ class Engine {
       host_ = std::move(host);
     }
     if (!made) fail();
-    const std::lock_guard lock(engines_mutex());
-    engines().insert(this);
+    enter_engines();
   }
   ~Engine() {
-    {
-      const std::lock_guard lock(engines_mutex());
-      engines().erase(this);
-    }
+    leave_engines();
     if (!host_ || is_here()) {
       dispose();
       return;
@@ -177,10 +174,16 @@ class Engine {
     // The last reference was dropped by another thread (the garbage collector runs anywhere), and ours may be in the
     // middle of a tick: it does this itself, unless its event loop is closed, and it never will.
     py::object loop = py::reinterpret_borrow<py::object>(host_->dispatcher().loop());
-    const auto rest = std::make_shared<std::pair<std::unique_ptr<Host>, std::unique_ptr<http::AccessLog>>>(
-        std::move(host_), std::move(log_));
+    struct Rest {
+      std::unique_ptr<http::AccessLog> log;
+      std::unique_ptr<Host> host;
+      ~Rest() {
+        if (host) Host::dispose(std::move(host), std::move(log));
+      }
+    };
+    auto rest = std::make_shared<Rest>(std::move(log_), std::move(host_));
     const auto end = [rest] {
-      if (rest->first) Host::dispose(std::move(rest->first), std::move(rest->second));
+      if (rest->host) Host::dispose(std::move(rest->host), std::move(rest->log));
     };
     try {
       loop.attr("call_soon_threadsafe")(py::cpp_function(end));
@@ -236,11 +239,17 @@ class Engine {
     Snapshot all;
     std::uint64_t written = 0, dropped = 0;
     {
+#ifdef Py_GIL_DISABLED
       std::unique_lock lock(host_mutex_, std::defer_lock);
-      const bool elsewhere = kFreeThreaded && !is_here();
+      const bool elsewhere = !is_here();
       if (elsewhere) lock.lock();
       if (!host_) return out;
       all = elsewhere ? host_->published() : host_->snapshot();
+#else
+      check_thread();
+      if (!host_) return out;
+      all = host_->snapshot();
+#endif
       if (const http::AccessLog* log = group_ ? group_->log() : log_.get(); log != nullptr) {
         written = log->written();
         dropped = log->dropped();
@@ -313,25 +322,38 @@ class Engine {
     out["lag"] = stats.lag;
     return out;
   }
-  // The thread that forks must find the table whole in its child, where no other thread exists.
-  static void before_fork() { engines_mutex().lock(); }
-  static void after_fork_in_parent() { engines_mutex().unlock(); }
   static void after_fork_in_child() {
-    engines_mutex().unlock();
     net::Offload::abandon_after_fork();
     http::EncoderPool::abandon_after_fork();
-    for (Engine* engine : engines())
+    for (const std::atomic<Engine*>& slot : engines()) {
+      Engine* engine = slot.load(std::memory_order_relaxed);
+      if (engine == nullptr) continue;
+#ifdef Py_GIL_DISABLED
+      std::construct_at(&engine->host_mutex_);  // a thread that is not here may have held it
+#endif
       if (engine->host_) engine->host_->abandon_after_fork();
+    }
   }
 
  private:
-  static std::set<Engine*>& engines() {
-    static auto* all = new std::set<Engine*>;
-    return *all;
+  // All there are, for a fork()ed child. Without a lock, which a thread that does not exist there might hold.
+  static constexpr std::size_t kMaxEngines = 256;  // a group has 65 at most
+  static std::array<std::atomic<Engine*>, kMaxEngines>& engines() noexcept {
+    static constinit std::array<std::atomic<Engine*>, kMaxEngines> all{};
+    return all;
   }
-  static std::mutex& engines_mutex() {
-    static auto* mutex = new std::mutex;
-    return *mutex;
+  void enter_engines() {
+    for (std::atomic<Engine*>& slot : engines()) {
+      Engine* none = nullptr;
+      if (slot.compare_exchange_strong(none, this)) return;
+    }
+    throw std::runtime_error("too many engines: a process can have " + std::to_string(engines().size()));
+  }
+  void leave_engines() noexcept {
+    for (std::atomic<Engine*>& slot : engines()) {
+      Engine* self = this;
+      if (slot.compare_exchange_strong(self, nullptr)) return;
+    }
   }
   [[nodiscard]] bool is_here() const noexcept { return PyThread_get_thread_ident() == thread_; }
   // With a GIL, too: a tick gives it up in its middle.
@@ -344,7 +366,9 @@ class Engine {
     std::unique_ptr<Host> host;
     std::unique_ptr<http::AccessLog> log;
     {
+#ifdef Py_GIL_DISABLED
       const std::lock_guard lock(host_mutex_);
+#endif
       host = std::move(host_);
       log = std::move(log_);
     }
@@ -406,7 +430,9 @@ class Engine {
   }
 
   const unsigned long thread_ = PyThread_get_thread_ident();
-  mutable std::mutex host_mutex_;  // of the two pointers: stats() of another thread, without a GIL
+#ifdef Py_GIL_DISABLED
+  mutable std::mutex host_mutex_;  // of the two pointers: stats() of another thread
+#endif
   std::shared_ptr<LoopGroup> group_;
   std::unique_ptr<http::AccessLog> log_;  // outlives the host's server
   std::unique_ptr<Host> host_;
@@ -443,8 +469,10 @@ void bind_engine(py::module_& module) {
            py::arg("access_log_format") = "text")
       .def_property_readonly("connections", [](LoopGroup& group) { return group.placement().total(); })
       .def("close", &end_group);
-  py::class_<Engine>(module, "Engine",
-                     "One HTTP server on one running asyncio loop. All methods on the loop's thread, but for stats().")
+  py::class_<Engine>(
+      module, "Engine",
+      "One HTTP server on one running asyncio loop. All methods on the loop's thread (on a free-threaded Python "
+      "stats() on any).")
       .def(py::init<const py::object&, const py::object&, const py::dict&>(), py::arg("app"), py::arg("loop"),
            py::arg("options"))
       .def("listen", &Engine::listen, py::arg("fd"), py::arg("unix") = false, py::arg("io_thread") = Host::kAnyThread)
@@ -461,9 +489,7 @@ void bind_engine(py::module_& module) {
   module.def("_after_fork_in_child", &Engine::after_fork_in_child);
   const py::module_ os = py::module_::import("os");
   if (py::hasattr(os, "register_at_fork"))  // Windows has no fork()
-    os.attr("register_at_fork")(py::arg("before") = py::cpp_function(&Engine::before_fork),
-                                py::arg("after_in_parent") = py::cpp_function(&Engine::after_fork_in_parent),
-                                py::arg("after_in_child") = module.attr("_after_fork_in_child"));
+    os.attr("register_at_fork")(py::arg("after_in_child") = module.attr("_after_fork_in_child"));
 }
 
 }  // namespace pyre::asgi

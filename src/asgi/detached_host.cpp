@@ -163,12 +163,14 @@ std::vector<IoStats> DetachedHost::io_stats() noexcept {
   return all;
 }
 
+#ifdef Py_GIL_DISABLED
 std::vector<IoStats> DetachedHost::published_io() noexcept {
   std::vector<IoStats> all;
   all.reserve(io_.size());
   for (const auto& io : io_) all.push_back(io->published());
   return all;
 }
+#endif
 
 platform::Errc DetachedHost::open(FileOpening& request) noexcept {
   request.inbox = &inbox_;

@@ -51,7 +51,9 @@ class DetachedHost final : public Host, private http::RemotePort::Application {
   [[nodiscard]] bool has_work() const noexcept override;
   void unregister() noexcept override;
   void before_sleep() noexcept override {}
+#ifdef Py_GIL_DISABLED
   [[nodiscard]] std::vector<IoStats> published_io() noexcept override;
+#endif
   [[nodiscard]] bool watch(platform::Wakeup::Kind kind) noexcept;
   void close() noexcept;
 

@@ -80,8 +80,9 @@ void Dispatcher::wake_later(http::AppExchange& exchange) noexcept {
 
 std::uint32_t Dispatcher::count_new() const noexcept {
   std::uint32_t count = 0;
-  for (const http::AppExchange* exchange = first_; exchange != nullptr && count < kMostLookedAt;
-       exchange = exchange->app_next)
+  std::uint32_t looked_at = 0;
+  for (const http::AppExchange* exchange = first_; exchange != nullptr && looked_at < kMostLookedAt;
+       exchange = exchange->app_next, ++looked_at)
     count += is_ours_and_new(*exchange) ? 1 : 0;
   return count;
 }
@@ -146,7 +147,8 @@ void Dispatcher::start_request(http::AppExchange& exchange) noexcept {
   ++stats_.requests;
   if (limit_max_requests_ != 0) {
     const bool shared = kFreeThreaded && group_ != nullptr;
-    if ((shared ? group_->count_request() : stats_.requests) == limit_max_requests_) host_.on_max_requests();
+    if (shared ? group_->count_request(limit_max_requests_) : stats_.requests == limit_max_requests_)
+      host_.on_max_requests();
   }
   if (exchange.dead()) {  // gone before its turn
     change_active(-1);
@@ -235,6 +237,7 @@ void Dispatcher::detach_all() noexcept {
   while (first_ != nullptr) {
     http::AppExchange* exchange = std::exchange(first_, first_->app_next);
     const bool ours = (exchange->app_flags & (kNew | kReleased)) != 0;
+    if ((exchange->app_flags & kNew) != 0) change_active(-1);
     exchange->app_flags = 0;
     exchange->app_next = nullptr;
     if (ours) exchange->release();

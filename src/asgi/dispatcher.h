@@ -119,20 +119,23 @@ class Dispatcher final : public http::RequestHandler {
     start_later(exchange);
     exchange.app_flags |= kTaken;
   }
-  // New requests of our own connections on the list, as far as 256.
+  // New requests of our own connections among the first 256 of the list.
   [[nodiscard]] std::uint32_t count_new() const noexcept;
   // What a first step took lately, by the mean of a batch.
   [[nodiscard]] std::chrono::nanoseconds step_time() const noexcept { return step_time_; }
-  // Takes those but the first `keep` off the list, as far as 256, and calls `give` for each.
+  // Takes those behind the first `keep` off the list, `most` of them, and calls `give` for each.
   template <typename Give>
-  void give_away(std::uint32_t keep, Give give) noexcept {
-    std::uint32_t seen = 0;
+  void give_away(std::uint32_t keep, std::uint32_t most, Give give) noexcept {
+    std::uint32_t looked_at = 0;
+    std::uint32_t found = 0;
     http::AppExchange* before = nullptr;
-    for (http::AppExchange* exchange = first_; exchange != nullptr && seen < kMostLookedAt;) {
+    for (http::AppExchange* exchange = first_; exchange != nullptr && most != 0 && looked_at < kMostLookedAt;
+         ++looked_at) {
       http::AppExchange* next = exchange->app_next;
-      if (!is_ours_and_new(*exchange) || ++seen <= keep) {
+      if (!is_ours_and_new(*exchange) || ++found <= keep) {
         before = exchange;
       } else {
+        --most;
         (before == nullptr ? first_ : before->app_next) = next;
         if (next == nullptr) last_ = before;
         exchange->app_next = nullptr;
@@ -148,7 +151,8 @@ class Dispatcher final : public http::RequestHandler {
   enum Flags : std::uint8_t { kQueued = 1, kNew = 2, kReleased = 4, kNextInLine = 8, kTaken = 32 };
   static constexpr std::uint32_t kMostLookedAt = 256;  // four batches; looking at one costs a cache miss
   [[nodiscard]] static bool is_ours_and_new(const http::AppExchange& exchange) noexcept {
-    return (exchange.app_flags & (kNew | kReleased | kNextInLine | kTaken)) == kNew;
+    // A dead one is dropped when its turn comes: nobody would tell the other loop.
+    return (exchange.app_flags & (kNew | kReleased | kNextInLine | kTaken)) == kNew && !exchange.dead();
   }
   void push(http::AppExchange& exchange) noexcept;
   void push_front(http::AppExchange& exchange) noexcept;

@@ -52,11 +52,13 @@ void EmbeddedHost::close() noexcept {
   if (!server_) return;
   PyRef pending = take_exception();
   unregister();
+  if (group_) group_->leaving(group_index_);
   server_->stop_listening();
   server_->abort();  // before the requests are detached: a request that is given up on a live connection would begin
                      // the next
   dispatcher_.detach_all();
   flush_lanes();
+  if (group_) group_->takes_no_more(group_index_);
   // Closing is asynchronous but local: a few ticks without waiting. The bound is only there so that a bug cannot hang
   // the exit.
   for (int i = 0; i < 10'000 && !server_->closed(); ++i) net_loop_->run_once(platform::TimePoint::min());
@@ -67,13 +69,13 @@ void EmbeddedHost::close() noexcept {
   }
   if (group_ && server_) {
     giver_->end_tick();
-    flush_lanes();
     group_->left(group_index_, std::move(net_loop_), std::move(giver_), std::move(server_));
   }
   server_.reset();
   closed_ = true;
   resolve_idle_futures();
   DecrefQueue::of_this_thread().drain();
+  if (group_) DecrefQueue::end_of_this_thread();  // the thread will end, too
   if (pending) restore_exception(std::move(pending));
 }
 
@@ -82,6 +84,7 @@ void EmbeddedHost::abandon_after_fork() noexcept {
   registered_ = false;
   disarm_callbacks();
   net_loop_->abandon_after_fork();
+  if (group_) group_->abandon_after_fork();
 }
 
 platform::Error EmbeddedHost::listen(platform::NativeSocket listener, bool unix_socket,
@@ -98,11 +101,13 @@ void EmbeddedHost::stop_listening() noexcept {
 }
 
 void EmbeddedHost::drain() noexcept {
+  if (group_) group_->set_idle(group_index_, false);  // and no longer true
   server_->drain();
   schedule_tick();
 }
 
 void EmbeddedHost::abort() noexcept {
+  if (group_) group_->set_idle(group_index_, false);
   server_->abort();
   schedule_tick();
 }
@@ -125,7 +130,9 @@ void EmbeddedHost::io_section() noexcept {
   } else {
     ++stats_.gil_releases;
     PyThreadState* state = PyEval_SaveThread();
+    if constexpr (kFreeThreaded) may_call_python_ = false;
     net_loop_->run_once(platform::TimePoint::min());
+    if constexpr (kFreeThreaded) may_call_python_ = true;
     const platform::TimePoint before = platform::now();
     PyEval_RestoreThread(state);
     if (const platform::TimePoint after = platform::now(); after - before > kSlowTake)
@@ -165,7 +172,7 @@ PyObject* EmbeddedHost::tick() noexcept {
 void EmbeddedHost::on_lane_commands(Lane& lane) noexcept {
   lane.next_waiting = waiting_lanes_;
   waiting_lanes_ = &lane;
-  schedule_tick();
+  if (may_call_python_) schedule_tick();  // else the tick whose section this is looks itself: has_work()
 }
 
 void EmbeddedHost::flush_lanes() noexcept {
@@ -181,11 +188,12 @@ bool EmbeddedHost::has_work() const noexcept {
 
 void EmbeddedHost::before_sleep() noexcept {
   net_loop_->arm_alarm();
-  if constexpr (kFreeThreaded) {
-    if (group_) group_->set_idle(group_index_, !has_work());
-    const std::lock_guard lock(published_mutex_);
-    published_io_ = {server_->stats(), net_loop_->reactor().stats()};
-  }
+#ifdef Py_GIL_DISABLED
+  if (group_) group_->set_idle(group_index_, !has_work() && !server_->draining());
+  if (abandoned_) return;
+  const std::lock_guard lock(published_mutex_);
+  published_io_ = {server_->stats(), net_loop_->reactor().stats(), 0};
+#endif
 }
 
 }  // namespace pyre::asgi

@@ -49,7 +49,9 @@ class EmbeddedHost final : public Host, private Lane::Taker {
   [[nodiscard]] bool has_work() const noexcept override;
   void unregister() noexcept override;
   void before_sleep() noexcept override;
+#ifdef Py_GIL_DISABLED
   [[nodiscard]] std::vector<IoStats> published_io() noexcept override { return {published_io_}; }
+#endif
   void io_section() noexcept;
   void close() noexcept;
   void flush_lanes() noexcept;
@@ -59,15 +61,17 @@ class EmbeddedHost final : public Host, private Lane::Taker {
   void on_taken_change(http::AppExchange& exchange) noexcept override { dispatcher_.wake_later(exchange); }
   void on_lane_commands(Lane& lane) noexcept override;
 
-  std::shared_ptr<LoopGroup> group_;
   std::uint32_t group_index_ = 0;
   Lane* waiting_lanes_ = nullptr;  // with commands for other loops
   std::unique_ptr<net::Loop> net_loop_;
   std::unique_ptr<Giver> giver_;  // in a group
   std::unique_ptr<http::Server> server_;
+#ifdef Py_GIL_DISABLED
   IoStats published_io_;
+#endif
   platform::TimePoint contended_until_{};
   bool registered_ = false;
+  bool may_call_python_ = true;  // false: the loop runs without a thread state (in_tick_ does not say it: ticks nest)
 };
 
 }  // namespace pyre::asgi

@@ -40,6 +40,7 @@ Lane& Giver::lane_to(std::uint32_t loop) noexcept {
 }
 
 void Giver::share() noexcept {
+  if (!group_.has_idle()) return;
   std::uint32_t keep = dispatcher_->count_new();
   while (keep > 1 && keep * dispatcher_->step_time() > kPatience) {
     const std::int32_t taker = group_.claim_idle(index_);
@@ -47,16 +48,24 @@ void Giver::share() noexcept {
     Lane& lane = lane_to(static_cast<std::uint32_t>(taker));
     const std::uint32_t give = std::min(keep / 2, kMostAtOnce);
     keep -= give;
-    dispatcher_->give_away(keep, [&](http::AppExchange& exchange) noexcept {
+    dispatcher_->give_away(keep, give, [&](http::AppExchange& given) noexcept {
+      auto& exchange = static_cast<http::Exchange&>(given);  // ours: what was taken is not given on
       exchange.app_flags = Dispatcher::kGiven;
       exchange.app_slot = static_cast<std::uint8_t>(taker);
-      lane.port().on_request(static_cast<http::Exchange&>(exchange));  // ours: what was taken is not given on
+      lane.port().on_request(exchange);
+      // Told once, and that was while it waited here.
+      if (exchange.peer_finished()) lane.port().on_disconnect(exchange, false);
     });
     lane.port().end_tick(false);
   }
 }
 
 void Giver::end_tick() noexcept {
+  post_events();
+  group_.deliver_for_ended();
+}
+
+void Giver::post_events() noexcept {
   for (const auto& lane : lanes_)
     if (lane != nullptr) lane->port().end_tick(false);
 }

@@ -4,7 +4,7 @@
 //
 // Whole requests only, and only such as have not been started. When a tick has more of them waiting than it will start
 // within kPatience, as measured by the first steps of the last batches, the later half of them goes to a loop that is
-// asleep. What begins to wait while a handler blocks this loop's thread is not seen before the thread comes back:
+// idle. What begins to wait while a handler blocks this loop's thread is not seen before the thread comes back:
 // reading happens on it, too.
 #pragma once
 
@@ -41,6 +41,7 @@ class Giver final : public http::RequestHandler {
   void share() noexcept;
   // Posts what happened to the exchanges that are elsewhere. After each time that the loop has run.
   void end_tick() noexcept;
+  void post_events() noexcept;  // only that, for whoever stands in for a loop that has left
   void dispatcher_is_gone() noexcept { dispatcher_ = nullptr; }
   // When all threads have ended: carries out what the takers had still posted.
   void run_commands_here() noexcept;

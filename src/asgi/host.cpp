@@ -12,11 +12,13 @@ struct HostCallback {
   vectorcallfunc vectorcall;
   Host* host;  // null once the host is gone
   PyObject* (Host::*method)() noexcept;
+  [[no_unique_address]] ThreadOwner owner;
 };
 PyTypeObject callback_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
 PyObject* callback_call(PyObject* object, PyObject* const*, size_t, PyObject*) noexcept {
   auto* self = reinterpret_cast<HostCallback*>(object);
+  if (!self->owner.is_here()) return raise_foreign_thread("a server's callback");
   if (self->host == nullptr) Py_RETURN_NONE;
   Host* host = self->host;
   host->enter();
@@ -31,6 +33,7 @@ PyRef new_callback(Host* host, PyObject* (Host::*method)() noexcept) noexcept {
   self->vectorcall = callback_call;
   self->host = host;
   self->method = method;
+  self->owner = ThreadOwner::current();
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }
 
@@ -102,11 +105,13 @@ void Host::after_tick() noexcept {
   if (closed_) return;
   dispatcher_.clock_grows_old();
   before_sleep();
-  if constexpr (kFreeThreaded) {
+#ifdef Py_GIL_DISABLED
+  if (!abandoned_) {
     const std::lock_guard lock(published_mutex_);
     published_dispatcher_ = dispatcher_.stats();
     published_stats_ = stats_;
   }
+#endif
   if (has_work()) schedule_tick();
   if (max_requests_reached_ && max_requests_callback_) {
     PyRef callback = std::move(max_requests_callback_);
@@ -141,10 +146,12 @@ void Host::resolve_idle_futures() noexcept {
   }
 }
 
+#ifdef Py_GIL_DISABLED
 Snapshot Host::published() noexcept {
   const std::lock_guard lock(published_mutex_);
   return {published_io(), published_dispatcher_, published_stats_};
 }
+#endif
 
 bool Host::add_idle_future(PyRef future) noexcept {
   if (PyList_Append(idle_futures_.get(), future.get()) != 0) return false;

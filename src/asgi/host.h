@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "asgi/dispatcher.h"
+#include "asgi/loop_group.h"
 #include "asgi/python_api.h"
 #include "http/access_log.h"
 #include "http/server.h"
@@ -67,8 +68,9 @@ class Host : public DispatcherHost {
 
   [[nodiscard]] Dispatcher& dispatcher() noexcept { return dispatcher_; }
   [[nodiscard]] Snapshot snapshot() noexcept { return {io_stats(), dispatcher_.stats(), stats_}; }
-  // The same as of the last tick, on any thread. Free-threaded builds only: elsewhere nobody is told.
-  [[nodiscard]] Snapshot published() noexcept;
+#ifdef Py_GIL_DISABLED
+  [[nodiscard]] Snapshot published() noexcept;  // the same as of the last tick, on any thread
+#endif
   // Resolves the future (set_result(None)) once no connection and no request is left.
   [[nodiscard]] bool add_idle_future(PyRef future) noexcept;
   [[nodiscard]] bool idle() const noexcept { return closed_ || (unfinished() == 0 && dispatcher_.active() == 0); }
@@ -92,10 +94,12 @@ class Host : public DispatcherHost {
   [[nodiscard]] bool init_host(const Dispatcher::Options& options, PyObject* on_max_requests) noexcept;
   virtual void on_wake() noexcept = 0;  // the event loop found our handle readable: a tick follows
   virtual PyObject* tick() noexcept = 0;
-  [[nodiscard]] virtual bool has_work() const noexcept = 0;                // a tick would find something to do
-  virtual void unregister() noexcept = 0;                                  // from the event loop
-  virtual void before_sleep() noexcept = 0;                                // a tick is over
+  [[nodiscard]] virtual bool has_work() const noexcept = 0;  // a tick would find something to do
+  virtual void unregister() noexcept = 0;                    // from the event loop
+  virtual void before_sleep() noexcept = 0;                  // a tick is over
+#ifdef Py_GIL_DISABLED
   [[nodiscard]] virtual std::vector<IoStats> published_io() noexcept = 0;  // under published_mutex_
+#endif
   void after_tick() noexcept;
   // after_tick(), and what a tick returns; `ok` false: an exception is set, for the event loop.
   PyObject* finish_tick(bool ok) noexcept;
@@ -103,6 +107,7 @@ class Host : public DispatcherHost {
   void resolve_idle_futures() noexcept;
 
   std::unique_ptr<http::AccessLog> log_;  // only once it is disposed of
+  std::shared_ptr<LoopGroup> group_;      // of which this is one, or null; the dispatcher uses it to its end
   Dispatcher dispatcher_;
   PyRef loop_;
   PyRef readable_callback_;
@@ -118,9 +123,11 @@ class Host : public DispatcherHost {
   bool scheduled_ = false;
   bool max_requests_reached_ = false;
   HostStats stats_;
-  std::mutex published_mutex_;  // of what other threads may ask for, without a GIL
+#ifdef Py_GIL_DISABLED
+  std::mutex published_mutex_;  // of what other threads may ask for
   DispatcherStats published_dispatcher_;
   HostStats published_stats_;
+#endif
 };
 
 [[nodiscard]] bool init_host_types();

@@ -69,10 +69,12 @@ void IoThread::end_tick() noexcept {
   seen_total_ = stats.connections_total;
   connections_.store(stats.connections_open, std::memory_order_relaxed);
   unfinished_.store(unfinished, std::memory_order_release);
-  if constexpr (kFreeThreaded) {
+#ifdef Py_GIL_DISABLED
+  {
     const std::lock_guard lock(mutex_);
     published_ = {stats, loop_->reactor().stats(), port_.refused()};
   }
+#endif
   port_.end_tick(became_idle);  // somebody may wait for the last connection to end
 }
 
@@ -139,10 +141,12 @@ IoStats IoThread::stats() noexcept {
   return stats;
 }
 
+#ifdef Py_GIL_DISABLED
 IoStats IoThread::published() noexcept {
   const std::lock_guard lock(mutex_);
   return published_;
 }
+#endif
 
 platform::Errc IoThread::open(FileOpening& request) noexcept {
   net::FilePool* files = loop_->files();

@@ -40,8 +40,9 @@ class IoThread {
   void drain() noexcept;
   void abort() noexcept;
   [[nodiscard]] IoStats stats() noexcept;
-  // The same as of the last tick, on any thread. Free-threaded builds only.
-  [[nodiscard]] IoStats published() noexcept;
+#ifdef Py_GIL_DISABLED
+  [[nodiscard]] IoStats published() noexcept;  // the same as of the last tick, on any thread
+#endif
   [[nodiscard]] platform::Errc open(FileOpening& request) noexcept;
   // Cuts every connection and ends the thread, once; join() waits for that. From then on what is left belongs to the
   // caller's thread.
@@ -64,7 +65,9 @@ class IoThread {
   std::unique_ptr<http::Server> server_;
   std::thread thread_;
   std::mutex mutex_;  // of `done` in a call, and of published_
+#ifdef Py_GIL_DISABLED
   IoStats published_;
+#endif
   std::condition_variable called_;
   std::atomic<std::uint64_t> connections_{0};
   std::atomic<std::uint64_t> unfinished_{0};

@@ -9,7 +9,9 @@ Lane::Lane(net::Loop& from, net::Mailbox& to, Taker* const& taker, const http::L
 
 void Lane::on_request(http::AppExchange& exchange) noexcept {
   if (taker_ != nullptr) return taker_->on_taken(exchange);
-  exchange.release();  // its loop closed in between: without an answer the connection is cut
+  // Its loop closed in between: without an answer the connection is cut.
+  exchange.release();
+  port_.flush();
 }
 
 void Lane::on_change(http::AppExchange& exchange) noexcept {

@@ -41,10 +41,16 @@ class LoopGroup {
     shares_[loop].active.store(active, std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint64_t active() const noexcept;
-  // Requests that were started, this one included.
-  [[nodiscard]] std::uint64_t count_request() noexcept { return requests_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  // Counts one that is started. True once: that makes `limit`, or more.
+  [[nodiscard]] bool count_request(std::uint64_t limit) noexcept {
+    return requests_.fetch_add(1, std::memory_order_relaxed) + 1 >= limit &&
+           !limit_told_.exchange(true, std::memory_order_relaxed);
+  }
 
-  // A loop that has told that it is idle, from now on no longer counted as such: it is given something. -1: none.
+  // Some loop has told that it is idle.
+  [[nodiscard]] bool has_idle() const noexcept;
+  // Of the loops that have told that they are idle the one with the fewest requests; from now on no longer counted as
+  // such: it is given something. -1: none.
   [[nodiscard]] std::int32_t claim_idle(std::uint32_t self) noexcept;
   [[nodiscard]] net::Mailbox& mailbox(std::uint32_t loop) const noexcept { return *shares_[loop].mailbox; }
   [[nodiscard]] Lane::Taker* const& taker(std::uint32_t loop) const noexcept { return shares_[loop].taker; }
@@ -53,14 +59,27 @@ class LoopGroup {
   // Before any of the loops runs.
   void join(std::uint32_t loop, net::Mailbox& mailbox, Lane::Taker& taker) noexcept;
   void set_idle(std::uint32_t loop, bool idle) noexcept { shares_[loop].idle.store(idle, std::memory_order_relaxed); }
+  // It will close: no new connection, nothing more from other loops.
+  void leaving(std::uint32_t loop) noexcept;
+  // Its dispatcher has given up what it had taken: what still comes is sent back by the lane itself.
+  void takes_no_more(std::uint32_t loop) noexcept { shares_[loop].taker = nullptr; }
   // Its server is closed and its dispatcher gone. Others may still post to its mailbox (a socket, that there is room
   // again, the end of a request that they took), so all this lives as long as the group.
   void left(std::uint32_t index, std::unique_ptr<net::Loop> loop, std::unique_ptr<Giver> giver,
             std::unique_ptr<http::Server> server) noexcept;
 
+  // ---- any engine's thread, after it may have posted to another's mailbox
+  // Stands in for the loops that have left: what came to their mailboxes (a socket, a request) is sent back or closed.
+  void deliver_for_ended() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // either we see the flag, or left() sees what we posted
+    if (some_ended_.load(std::memory_order_relaxed)) deliver_once();
+  }
+
   // ---- any thread, when all have left
   [[nodiscard]] std::uint32_t members() const noexcept { return members_.load(std::memory_order_acquire); }
   void end() noexcept;  // writes the log out
+  // In a fork()ed child: nothing of this is ever used, or freed.
+  void abandon_after_fork() noexcept { abandoned_ = true; }
 
  private:
   struct alignas(64) Share {
@@ -75,11 +94,16 @@ class LoopGroup {
     std::unique_ptr<http::Server> server;
   };
 
+  std::size_t deliver_once() noexcept;
+
   const std::uint32_t loops_;
   http::Placement placement_;
   std::unique_ptr<http::AccessLog> log_;
   const std::unique_ptr<Share[]> shares_;
   std::atomic<std::uint64_t> requests_{0};
+  std::atomic<bool> limit_told_{false};
+  std::atomic<bool> some_ended_{false};
+  bool abandoned_ = false;
   std::atomic<std::uint32_t> members_{0};
   std::mutex mutex_;  // of what is below
   std::vector<Ended> ended_;

@@ -27,8 +27,10 @@ PyTypeObject receive_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 PyTypeObject awaitable_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 Freelist<Receive> receive_freelist;
 Freelist<ReceiveAwaitable> awaitable_freelist;
+#ifndef Py_GIL_DISABLED
 PyObject* disconnect_template = nullptr;  // copied for each event: an app may change its event
 PyObject* request_template = nullptr;     // {"type": "http.request", "body": b"", "more_body": False}
+#endif
 
 // Without a GIL this may be another thread, in which the collector runs, or the last reference was dropped: then the
 // waiter stays in its list. Nobody waits for it any more.
@@ -45,11 +47,29 @@ bool stop(ReceiveAwaitable* self) noexcept {
   return true;
 }
 
+#ifdef Py_GIL_DISABLED
+// Not from the templates: to copy a dict is to lock it, and all loops would wait for one.
+PyObject* new_request() noexcept {
+  PyRef event = PyRef::steal(PyDict_New());
+  const bool made = event && PyDict_SetItem(event.get(), names.type, names.http_request) == 0 &&
+                    PyDict_SetItem(event.get(), names.body, names.empty_bytes) == 0 &&
+                    PyDict_SetItem(event.get(), names.more_body, Py_False) == 0;
+  return made ? event.release() : nullptr;
+}
+PyObject* new_disconnect() noexcept {
+  PyRef event = PyRef::steal(PyDict_New());
+  return event && PyDict_SetItem(event.get(), names.type, names.http_disconnect) == 0 ? event.release() : nullptr;
+}
+#else
+PyObject* new_request() noexcept { return PyDict_Copy(request_template); }
+PyObject* new_disconnect() noexcept { return PyDict_Copy(disconnect_template); }
+#endif
+
 // A new http.request event with what has arrived.
 PyObject* request_event(HttpCycle* cycle) noexcept {
-  PyRef event = PyRef::steal(PyDict_Copy(request_template));  // may run the garbage collector, and thereby any code
+  PyRef event = PyRef::steal(new_request());  // may run the garbage collector, and thereby any code
   if (!event) return nullptr;
-  if (cycle->exchange == nullptr) return PyDict_Copy(disconnect_template);
+  if (cycle->exchange == nullptr) return new_disconnect();
   http::AppExchange& exchange = *cycle->exchange;
   const std::uint64_t size = exchange.body_available();
   if (size > 0) {
@@ -77,7 +97,7 @@ PyObject* next_event(HttpCycle* cycle, bool* wait) noexcept {
   const http::AppExchange* exchange = cycle->exchange;
   const bool body_waits = exchange != nullptr && !exchange->dead() && !exchange->complete() && !cycle->body_delivered &&
                           (exchange->body_available() > 0 || exchange->body_complete());
-  return body_waits ? request_event(cycle) : PyDict_Copy(disconnect_template);
+  return body_waits ? request_event(cycle) : new_disconnect();
 }
 
 PySendResult step(ReceiveAwaitable* self, PyObject*, PyObject** result) noexcept {
@@ -162,10 +182,12 @@ bool init_receive_types() {
   receive_type.tp_dealloc = receive_dealloc;
   receive_type.tp_call = PyVectorcall_Call;
   receive_type.tp_vectorcall_offset = offsetof(Receive, vectorcall);
+#ifndef Py_GIL_DISABLED
   request_template = Py_BuildValue("{O:O,O:O,O:O}", names.type, names.http_request, names.body, names.empty_bytes,
                                    names.more_body, Py_False);
   disconnect_template = Py_BuildValue("{O:O}", names.type, names.http_disconnect);
   if (request_template == nullptr || disconnect_template == nullptr) return false;
+#endif
   return PyType_Ready(&awaitable_type) == 0 && PyType_Ready(&receive_type) == 0;
 }
 

@@ -40,7 +40,10 @@ bool is_pair_like(PyObject* item) noexcept { return PyTuple_Check(item) || (!kFr
 // A list or tuple of the items of `iterable`; null with an exception set.
 PyRef items_of(PyObject* iterable, const char* or_else) noexcept {
   PyRef list = PyRef::steal(PySequence_Fast(iterable, or_else));
-  return kFreeThreaded && list ? PyRef::steal(PySequence_Tuple(list.get())) : std::move(list);
+  if constexpr (kFreeThreaded) {
+    if (list) list = PyRef::steal(PySequence_Tuple(list.get()));
+  }
+  return list;
 }
 
 // The headers of an event as a list or tuple whose items are lists or tuples, or null: there are none, or an exception

@@ -60,7 +60,9 @@ PyTypeObject done_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 PyTypeObject wait_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 Freelist<Send> send_freelist;
 Freelist<SendWait> wait_freelist;
-PyObject* send_done = nullptr;
+// Static: without a GIL it is immortal so, and its reference count no memory that all loops write to.
+SendDone send_done_object = {PyObject_HEAD_INIT(&done_type)};
+PyObject* const send_done = &send_done_object.ob_base;
 
 PyObject* send_event(HttpCycle* cycle, PyObject* given) noexcept;
 
@@ -336,8 +338,7 @@ bool init_send_types() {
   send_type.tp_call = PyVectorcall_Call;
   send_type.tp_vectorcall_offset = offsetof(Send, vectorcall);
   if (PyType_Ready(&done_type) != 0 || PyType_Ready(&wait_type) != 0 || PyType_Ready(&send_type) != 0) return false;
-  send_done = reinterpret_cast<PyObject*>(PyObject_New(SendDone, &done_type));
-  return send_done != nullptr;
+  return true;
 }
 
 PyObject* new_send(HttpCycle* cycle) noexcept {

@@ -20,7 +20,7 @@ struct Capture {
 };
 // `async def` around the cycle, for task factories that insist on a coroutine.
 PyObject* await_helper = nullptr;
-PyObject* registry = nullptr;      // asyncio's WeakSet of all tasks
+PyObject* registry = nullptr;  // asyncio's WeakSet of all tasks
 unsigned long constructing_thread = 0;
 
 // Stands in for WeakSet.add likewise: the task is entered afterwards, by register_task(). The set is everybody's:

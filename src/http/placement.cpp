@@ -12,11 +12,14 @@ std::uint64_t Placement::total() const noexcept {
 }
 
 std::uint32_t Placement::choose() noexcept {
+  const auto count_of = [this](std::uint32_t loop) noexcept {
+    return shares_[loop].withdrawn.load(std::memory_order_relaxed) ? UINT64_MAX : count(loop);
+  };
   std::uint32_t best = next_;
-  std::uint64_t fewest = count(best);
+  std::uint64_t fewest = count_of(best);
   for (std::uint32_t i = 1; i < serving_; ++i) {
     const std::uint32_t loop = (next_ + i) % serving_;
-    const std::uint64_t has = count(loop);
+    const std::uint64_t has = count_of(loop);
     if (has >= fewest) continue;
     best = loop;
     fewest = has;

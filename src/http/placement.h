@@ -39,7 +39,7 @@ class Placement {
   [[nodiscard]] std::uint64_t total() const noexcept;
 
   // ---- the accepting loop's thread
-  // The loop with the fewest connections; of several the next in turn.
+  // The loop with the fewest connections; of several the next in turn. One that has withdrawn only if all have.
   [[nodiscard]] std::uint32_t choose() noexcept;
   void came(std::uint32_t loop) noexcept { shares_[loop].count.fetch_add(1, std::memory_order_seq_cst); }
   // True: the limit is reached, and every listening loop's `room` letter is posted once a connection has left.
@@ -56,11 +56,14 @@ class Placement {
   };
   void listens(std::uint32_t loop, net::Mailbox& mailbox, Room* room) noexcept;
   void left(std::uint32_t loop) noexcept;
+  // It is about to close, and would look like the one with the most room.
+  void withdraw(std::uint32_t loop) noexcept { shares_[loop].withdrawn.store(true, std::memory_order_relaxed); }
 
  private:
   struct alignas(64) Share {
     Member* member = nullptr;
     std::atomic<std::uint64_t> count{0};
+    std::atomic<bool> withdrawn{false};
     std::atomic<Room*> room{nullptr};
     std::atomic<net::Mailbox*> mailbox{nullptr};
   };

@@ -54,6 +54,23 @@ TEST(Placement, chooses_the_loop_with_the_fewest_and_takes_turns_among_equals) {
   EXPECT_EQ(placement.total(), 5U);
 }
 
+TEST(Placement, passes_over_a_loop_that_has_withdrawn_though_it_has_the_fewest) {
+  Placement placement(3, 100);
+  for (std::uint32_t loop : {0U, 1U, 2U}) placement.came(loop);
+  placement.withdraw(1);
+  placement.left(1);
+  for (int i = 0; i < 6; ++i) {
+    const std::uint32_t chosen = placement.choose();
+    EXPECT_NE(chosen, 1U);
+    placement.came(chosen);
+  }
+  EXPECT_EQ(placement.count(0), 4U);
+  EXPECT_EQ(placement.count(2), 4U);
+  placement.withdraw(0);
+  placement.withdraw(2);
+  EXPECT_LT(placement.choose(), 3U) << "a socket has to go somewhere, even if only to be closed there";
+}
+
 TEST(Placement, never_chooses_a_loop_that_only_accepts) {
   Placement placement(3, 100, 1);
   std::vector<std::uint32_t> chosen;
