@@ -9,18 +9,17 @@ in step.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import socket
 import sys
-import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pyre._core import LoopGroup, usable_cpus
 from pyre.config import Config
 from pyre.errors import EXIT_STARTUP_FAILURE, EXIT_USAGE, BindError, ConfigError
-from pyre.lifespan import Lifespan
+from pyre.loop_thread import LoopGoneError, LoopThread
 from pyre.loops import LoopFactory
 from pyre.server import ABORT_GRACE, Server
 
@@ -35,127 +34,10 @@ _POLL = 0.05
 # application's that does not return.
 _SLACK = 2.0
 
+# For the access log to be written out that cannot be closed: lines wait 50 ms for company there.
+_LOG_WAIT = 0.2
 
-class LoopGoneError(Exception):
-    """A loop's thread has ended while something was asked of it."""
-
-
-class _Loop(Server):
-    """One of the loops. What has a docstring that begins with "On the loop" runs there, called by `call()`."""
-
-    def __init__(self, owner: ThreadServer, index: int, factory: LoopFactory | None) -> None:
-        super().__init__(owner.config)
-        self.failure: BaseException | None = None
-        self._gone = threading.Event()
-        self._owner = owner
-        self._index = index
-        self._factory = factory
-        self._runs = threading.Event()
-        self._end: asyncio.Event | None = None
-
-    # ---- by the owner
-
-    @property
-    def gone(self) -> bool:
-        """Its thread has ended, or is at its very end."""
-        return self._gone.is_set()
-
-    def start(self, context: contextvars.Context) -> None:
-        """Starts the thread; its loop copies `context`."""
-        # A daemon: a request that hangs in the application cannot keep the process alive after the graceful shutdown.
-        threading.Thread(target=context.run, args=(self._run,), name=f"pyre.loop-{self._index}", daemon=True).start()
-
-    async def call(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        """Awaits `function()` on the loop. Raises `LoopGoneError` if that ends first."""
-        while not self._runs.is_set() and not self.gone:  # noqa: ASYNC110
-            await asyncio.sleep(_POLL / 10)
-
-        async def run() -> Any:
-            return await function()
-
-        if self._loop is None or self._gone.is_set():
-            raise LoopGoneError
-        future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
-        while True:
-            done, _ = await asyncio.wait((future,), timeout=_POLL)
-            if done:
-                return future.result()
-            if self.gone:
-                future.cancel()
-                raise LoopGoneError
-
-    def end(self) -> None:
-        """Has the loop end, and with it its thread."""
-        loop, event = self._loop, self._end
-        if loop is not None and event is not None and not self.gone:
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # closed in between
-                pass
-
-    # ---- the thread
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._factory) as runner:
-                runner.run(self._live())
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self._gone.set()
-            self._owner.loop_ended(self)
-
-    async def _live(self) -> None:
-        self._begin()
-        self._end = asyncio.Event()
-        self._runs.set()
-        try:
-            await self._end.wait()
-        finally:
-            if self._heartbeat is not None:
-                self._heartbeat.cancel()
-            self._close()
-
-    async def begin(self) -> bool:
-        """On the loop: runs the application's start-up."""
-        config = self.config
-        self.lifespan = Lifespan(config.loaded_app, config.lifespan, config.asgi_version)  # type: ignore[arg-type]
-        return await self._start_lifespan(self.lifespan)
-
-    async def make_engine(self, group: LoopGroup, state: dict[str, Any]) -> None:
-        """On the loop."""
-        self._engine = self._make_engine(
-            {
-                "state": state,
-                "group": group,
-                "group_index": self._index,
-                "limit_max_requests": self._owner.limit_max_requests or 0,
-            }
-        )
-
-    async def drain(self) -> None:
-        """On the loop."""
-        if self._engine is not None:
-            await self._drain(self._engine)
-
-    async def stop(self) -> None:
-        """On the loop: runs the application's shut-down."""
-        if self.lifespan is not None:
-            await self._stop_lifespan(self.lifespan)
-
-    def hurry(self, stops: int, force: bool) -> None:
-        """What the owner was told: any thread."""
-        self._stops = stops
-        self._force_exit = force
-        self._wake()
-
-    def stats(self) -> dict[str, Any]:
-        """The engine's counters: any thread."""
-        engine = self._engine
-        return {} if engine is None else engine.stats()
-
-    def _on_max_requests(self) -> None:
-        self._owner._on_max_requests()
+_Calls = dict[LoopThread, asyncio.Future[Any]]
 
 
 class ThreadServer(Server):
@@ -166,11 +48,18 @@ class ThreadServer(Server):
     """
 
     def __init__(self, config: Config) -> None:
+        if config.worker_mode != "thread":
+            raise ConfigError("ThreadServer needs a Config with worker_mode='thread'.")
         super().__init__(config)
-        self._loops: list[_Loop] = []
-        self._lost: set[_Loop] = set()
+        self._loops: list[LoopThread] = []
+        self._lost: set[LoopThread] = set()
+        self._failure: BaseException | None = None
         self._group: LoopGroup | None = None
         self._factory: LoopFactory | None = None
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        return tuple(loop.name for loop in self._lost if not loop.gone)
 
     def stats(self) -> dict[str, Any]:
         """The counters of all loops: their sums, and under `loops` those of each. Any thread."""
@@ -184,10 +73,11 @@ class ThreadServer(Server):
                     out[name] = value
                 elif name != "loops":
                     out[name] = out.get(name, 0) + value
-        if loops and self._engine is not None:
-            out["accepts_paused"] += self._engine.stats()["accepts_paused"]
+        engine = self._engine  # it may end meanwhile, and then has no counters
+        if loops and engine is not None:
+            out["accepts_paused"] += engine.stats().get("accepts_paused", 0)
         for each in loops:
-            del each["loops"]
+            each.pop("loops", None)
         out["loops"] = loops
         return out
 
@@ -203,19 +93,18 @@ class ThreadServer(Server):
             runner.run(self.serve(sockets))
 
     async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        is_gil_enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
-        if is_gil_enabled():
-            logger.warning("The GIL is on (a module that was imported needs it, or PYTHON_GIL): the loops take turns.")
+        warned = _warn_of_gil()
         self._bind(sockets)
         count = self.config.worker_threads or min(usable_cpus(), MAX_LOOPS)
-        self._loops = [_Loop(self, index, self._factory) for index in range(count)]
+        self._loops = [LoopThread(self, index, self._factory) for index in range(count)]
+        self._hurry()  # what came before they were there
         try:
-            assert self._context is not None
-            for loop in self._loops:
-                loop.start(self._context.copy())
+            self._start_threads()
             await self._start_loops()
+            if not warned:
+                _warn_of_gil()  # the lifespans may have imported something
         except BaseException as error:
-            await self._end_loops(shut_down=True)
+            await self._end_loops()
             if isinstance(error, OSError | ConfigError | ValueError):
                 logger.error("%s", error.strerror if isinstance(error, BindError) else error)
                 raise SystemExit(EXIT_STARTUP_FAILURE) from error
@@ -227,15 +116,20 @@ class ThreadServer(Server):
         if self.config.callback_notify is not None:
             self._notifier = asyncio.get_running_loop().create_task(self._notify(self.config.callback_notify))
 
+    def _start_threads(self) -> None:
+        assert self._context is not None
+        for index, loop in enumerate(self._loops):
+            try:
+                loop.start(self._context.copy())
+            except RuntimeError as error:
+                logger.error("Cannot start the thread of event loop %d of %d: %s", index + 1, len(self._loops), error)
+                del self._loops[index:]
+                raise SystemExit(EXIT_STARTUP_FAILURE) from error
+
     async def _start_loops(self) -> None:
         config = self.config
         one_lifespan = config.lifespan_scope == "process"
-        started = await self._on_all(_Loop.begin, self._loops[:1] if one_lifespan else self._loops)
-        if not all(result is True for result in started.values()):
-            for result in started.values():
-                if isinstance(result, BaseException) and not isinstance(result, LoopGoneError):
-                    raise result
-            raise SystemExit(EXIT_STARTUP_FAILURE)
+        await self._start_lifespans(self._loops[:1] if one_lifespan else self._loops)
         self.lifespan = self._loops[0].lifespan
         assert self.lifespan is not None
         self._access_log = self._open_access_log()
@@ -243,50 +137,87 @@ class ThreadServer(Server):
             len(self._loops), config.limit_connections, self._access_log.fd, self._access_log.line_format
         )
 
-        def state_of(loop: _Loop) -> dict[str, Any]:
+        def state_of(loop: LoopThread) -> dict[str, Any]:
             lifespan = self.lifespan if one_lifespan else loop.lifespan
             assert lifespan is not None
             return lifespan.state
 
-        made = await self._on_all(lambda loop: loop.make_engine(group, state_of(loop)), self._loops)
-        for result in made.values():
+        limit = self.limit_max_requests  # drawn here, once: the loops would do so at the same time
+        made = self._ask(lambda loop: loop.make_engine(group, state_of(loop), limit))
+        # No code of the application's, but a callback of it may block the thread: as with all else, a second signal.
+        for result in (await self._answers(made, None)).values():
+            if isinstance(result, LoopGoneError):
+                raise SystemExit(EXIT_STARTUP_FAILURE) from result
             if isinstance(result, BaseException):
                 raise result
         # All have joined: now sockets may be handed to them. Requests are none of this engine's business.
         self._engine = self._make_engine({"group": group, "group_index": len(self._loops)})
         self._listen(self._engine)
 
+    async def _start_lifespans(self, loops: Sequence[LoopThread]) -> None:
+        calls = self._ask(LoopThread.begin, loops)
+
+        def all_done() -> bool:
+            return all(call.done() for call in calls.values())
+
+        def one_failed() -> bool:
+            return any(call.done() and _failed(call) for call in calls.values())
+
+        await self._until(lambda: all_done() or one_failed(), None)
+        deadline = None
+        if one_failed() and not self._force_exit:
+            # The others may be about to finish, and are then shut down in order; if not, nobody needs them any more.
+            await self._until(all_done, time.monotonic() + ABORT_GRACE)
+            for loop, call in calls.items():
+                if not call.done():
+                    loop.hurry(self._stops, True)
+            deadline = time.monotonic() + ABORT_GRACE + _SLACK
+        started = await self._answers(calls, deadline)
+        if all(result is True for result in started.values()):
+            return
+        for result in started.values():
+            if isinstance(result, BaseException) and not isinstance(result, LoopGoneError):
+                raise result
+        raise SystemExit(EXIT_STARTUP_FAILURE)
+
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         logger.info("Shutting down")
         if self._notifier is not None:
             self._notifier.cancel()
-        await self._end_loops(shut_down=True)
-        for loop in self._loops:
-            # As it would have ended a process with one loop: sys.exit() in a handler, say.
-            if isinstance(loop.failure, SystemExit | KeyboardInterrupt):
-                raise loop.failure
+        await self._end_loops()
+        if self._failure is not None:  # as it would have ended a process with one loop: sys.exit() in a task, say
+            raise self._failure
 
-    async def _end_loops(self, *, shut_down: bool) -> None:
+    async def _end_loops(self) -> None:
         graceful = self.config.timeout_graceful_shutdown
-        patience = None if graceful is None else graceful + ABORT_GRACE + _SLACK
         if self._engine is not None:
             self._engine.stop_listening()
             self._close_listeners()
             while self._engine.listening:  # a tick or two: clients may have come before  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-        await self._on_all(_Loop.drain, self._loops, patience)
-        if shut_down:
-            await self._on_all(_Loop.stop, self._loops, None)
+        deadline = None if graceful is None else time.monotonic() + graceful
+        calls = self._ask(lambda loop: loop.drain(deadline))
+        self._log_failures(await self._answers(calls, None if deadline is None else deadline + ABORT_GRACE + _SLACK))
+        stopped: set[LoopThread] = set()
+        while rest := [loop for loop in self._loops if loop not in stopped and loop not in self._lost]:
+            stopped.update(rest)  # not twice; but once more for those that come back meanwhile
+            # It has no time-out: what is written there must not be lost. A third signal ends the wait.
+            calls = self._ask(LoopThread.stop, rest)
+            self._log_failures(await self._answers(calls, None, lambda: self._stops > 2))
         for loop in self._loops:
             loop.end()
-        await self._until(lambda: all(loop.gone for loop in self._loops if loop not in self._lost), None)
+        await self._until(
+            lambda: all(loop.gone for loop in self._loops if loop not in self._lost),
+            time.monotonic() + ABORT_GRACE + _SLACK,
+        )
+        for loop in self._loops:
+            if not loop.gone:  # a callback, or a call in its own thread pool
+                self._lose(loop)
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-        self._end_group()
-
-    def _end_group(self) -> None:
-        if self._lost:  # they may still log, and are still in the group; the process is about to end
+        if self.left_behind:  # they may still log, and are still in the group; the process is about to end
+            await asyncio.sleep(_LOG_WAIT)
             return
         if self._group is not None:
             self._group.close()
@@ -300,51 +231,75 @@ class ThreadServer(Server):
 
     # ---- all loops
 
-    async def _on_all(
-        self, function: Callable[[_Loop], Awaitable[Any]], loops: Sequence[_Loop], patience: float | None = None
-    ) -> dict[_Loop, Any]:
-        """Awaits `function(loop)` on each of the loops, at the same time. Results or exceptions; `LoopGoneError` for
-        one that does not answer within `patience` seconds: it is given up."""
+    def _ask(
+        self, function: Callable[[LoopThread], Awaitable[Any]], loops: Sequence[LoopThread] | None = None
+    ) -> _Calls:
+        """Begins `function(loop)` on each of the loops that are not lost, at the same time."""
 
-        def bound(loop: _Loop) -> Callable[[], Awaitable[Any]]:
+        def bound(loop: LoopThread) -> Callable[[], Awaitable[Any]]:
             return lambda: function(loop)
 
-        calls = {loop: asyncio.ensure_future(loop.call(bound(loop))) for loop in loops if loop not in self._lost}
-        await self._until(lambda: all(call.done() for call in calls.values()), patience)
-        out: dict[_Loop, Any] = {}
+        asked = self._loops if loops is None else loops
+        return {loop: asyncio.ensure_future(loop.call(bound(loop))) for loop in asked if loop not in self._lost}
+
+    async def _answers(
+        self, calls: _Calls, deadline: float | None, is_hurried: Callable[[], bool] | None = None
+    ) -> dict[LoopThread, Any]:
+        """Results or exceptions; `LoopGoneError` for one that does not answer in time: it is given up. See _until()."""
+        await self._until(lambda: all(call.done() for call in calls.values()), deadline, is_hurried)
+        out: dict[LoopThread, Any] = {}
         for loop, call in calls.items():
             if not call.done():
-                call.cancel()
-                self._lost.add(loop)
-                logger.error("A thread of the application's does not come back; it is left behind.")
+                self._lose(loop, call)
+                out[loop] = LoopGoneError()
+            elif call.cancelled():
                 out[loop] = LoopGoneError()
             else:
                 out[loop] = call.exception() or call.result()
         return out
 
-    async def _until(self, condition: Callable[[], bool], patience: float | None) -> None:
-        """Waits for `condition`; once force_exit is set not much longer than tasks have to end after their
-        cancellation."""
-        clock = asyncio.get_running_loop().time
-        until = None if patience is None else clock() + patience
+    async def _until(
+        self, condition: Callable[[], bool], deadline: float | None, is_hurried: Callable[[], bool] | None = None
+    ) -> None:
+        """Waits for `condition`, until `deadline` (of `time.monotonic()`) at most; once `is_hurried` (by default: once
+        force_exit is set) not much longer than tasks have to end after their cancellation."""
+        is_hurried = is_hurried or (lambda: self._force_exit)
         hurried = False
         while not condition():
-            if self._force_exit and not hurried:
+            if not hurried and is_hurried():
                 hurried = True
-                soon = clock() + ABORT_GRACE + _SLACK
-                # The application's start-up and shut-down have no time-out of their own: one more signal ends them.
-                if until is not None or self._stops > 2:
-                    until = soon if until is None else min(until, soon)
-            if self._stops > 2 and until is None:
-                until = clock() + ABORT_GRACE + _SLACK
-            if until is not None and clock() > until:
+                soon = time.monotonic() + ABORT_GRACE + _SLACK
+                deadline = soon if deadline is None else min(deadline, soon)
+            if deadline is not None and time.monotonic() > deadline:
                 return
             await asyncio.sleep(_POLL)
 
-    def loop_ended(self, loop: _Loop) -> None:
+    def _lose(self, loop: LoopThread, call: asyncio.Future[Any] | None = None) -> None:
+        if loop in self._lost:
+            return
+        self._lost.add(loop)
+        logger.error("The application does not give the thread %s back; it is left behind.", loop.name)
+
+        def answered(call: asyncio.Future[Any]) -> None:
+            if not call.cancelled() and call.exception() is None and not loop.gone:
+                self._lost.discard(loop)  # it was slow, and can do the rest
+                logger.info("The thread %s is back.", loop.name)
+
+        if call is not None:
+            call.add_done_callback(answered)
+
+    def _log_failures(self, answers: dict[LoopThread, Any]) -> None:
+        for loop, answer in answers.items():
+            if isinstance(answer, BaseException) and not isinstance(answer, LoopGoneError):
+                logger.error("The thread %s could not be ended", loop.name, exc_info=answer)
+                self._failure = self._failure or answer
+
+    def loop_ended(self, loop: LoopThread, failure: BaseException | None) -> None:
         """On the loop's thread, at its end."""
-        if loop.failure is not None and not isinstance(loop.failure, SystemExit):
-            logger.error("An event loop ended", exc_info=loop.failure)
+        if failure is not None:
+            if not isinstance(failure, SystemExit):
+                logger.error("The event loop of %s ended", loop.name, exc_info=failure)
+            self._failure = self._failure or failure  # of two at the same time either will do
         self.should_exit = True
 
     # ---- what is told to them
@@ -366,3 +321,14 @@ class ThreadServer(Server):
     def _hurry(self) -> None:
         for loop in self._loops:
             loop.hurry(self._stops, self._force_exit)
+
+
+def _warn_of_gil() -> bool:
+    is_gil_enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    if is_gil_enabled():
+        logger.warning("The GIL is on (a module that was imported needs it, or PYTHON_GIL): the loops take turns.")
+    return is_gil_enabled()
+
+
+def _failed(call: asyncio.Future[Any]) -> bool:
+    return call.cancelled() or call.exception() is not None or call.result() is not True

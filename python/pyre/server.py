@@ -119,6 +119,12 @@ class Server:
         return [Listening(tuple(listener.sock for listener in self.listeners))] if self.listeners else []
 
     @property
+    def left_behind(self) -> tuple[str, ...]:
+        """The threads of ours that the application did not give back: while Python ends they would take the process
+        down with them, or keep it. A program that finds any after the server's end leaves by `os._exit()`."""
+        return ()
+
+    @property
     def limit_max_requests(self) -> int | None:
         """The Config's limit with its jitter, which is drawn once."""
         limit = self.config.limit_max_requests
@@ -142,8 +148,6 @@ class Server:
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serves on a new event loop until the end."""
-        if self.config.worker_mode == "thread":
-            raise ConfigError("--worker-mode thread needs a pyre.loop_threads.ThreadServer, or pyre.run().")
         try:
             factory = self.config.get_loop_factory()
         except ConfigError as error:
@@ -201,6 +205,8 @@ class Server:
         """Binds, runs the application's start-up and begins to accept. Raises `SystemExit(3)`, after logging why, if
         it cannot."""
         config = self.config
+        if config.worker_mode == "thread":  # it would be served by one loop, and nobody would notice
+            raise ConfigError("--worker-mode thread needs a pyre.loop_threads.ThreadServer, or pyre.run().")
         if self._loop is not asyncio.get_running_loop():  # not called by serve()
             self._begin()
             self._load()
@@ -303,14 +309,14 @@ class Server:
         if engine is not None:
             engine.stop_listening()
             self._close_listeners()
-            await self._drain(engine)
+            await self._drain(engine, self.config.timeout_graceful_shutdown)
         if self.lifespan is not None:
             await self._stop_lifespan(self.lifespan)
         self._close()
 
-    async def _drain(self, engine: Engine) -> None:
+    async def _drain(self, engine: Engine, timeout: float | None) -> None:
         engine.drain()
-        if await self._finished(engine, self.config.timeout_graceful_shutdown):
+        if await self._finished(engine, timeout):
             return
         logger.error(
             "Cutting %d connection(s) and cancelling %d request(s): %s.",
