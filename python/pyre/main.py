@@ -110,7 +110,8 @@ def run(
     change.
 
     Raises `ConfigError` (`NotBuiltError`) for an option that cannot be used, and `SystemExit`: with 3 if the start-up
-    fails, with 4 if the application cannot be loaded.
+    fails, with 4 if the application cannot be loaded. It does not return, but ends the process after the `atexit`
+    handlers have run, if with `worker_mode="thread"` a thread was left behind that hangs in the application.
     """
     options = dict(locals())
     if in_reload_child:
@@ -142,6 +143,20 @@ def make_server(config: Config) -> Server:
 def run_server(server: Server, sockets: Any = None) -> None:
     """Runs `server` as the one thing that this process does."""
     server.reraise_signals = False  # after a graceful end the process goes on to its own end, with code 0
+    failure: BaseException | None = None
+    try:
+        _serve(server, sockets)
+    except BaseException as error:
+        if not server.left_behind:
+            raise
+        failure = error
+    if server.left_behind:
+        from pyre.last_exit import exit_beside_threads
+
+        exit_beside_threads(failure)
+
+
+def _serve(server: Server, sockets: Any) -> None:
     try:
         server.config.import_app()
         server.run(sockets)
