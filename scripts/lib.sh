@@ -90,13 +90,15 @@ get_apt_archive() {
   work="$(mktemp -d)"
   entries="$work/parts"
   mkdir -p "$entries" "$work/lists/partial" "$work/cache/archives/partial"
-  # Both styles of sources, with deb turned into deb-src; only Debian's own suites matter here.
+  # Both styles of sources, with deb turned into deb-src, and the suite, which may have the name of its role, into ours;
+  # only Debian's own suites matter here.
+  local role='(bookworm|(old)?stable)'
   cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-    sed -n 's/^deb \(.*bookworm.*\)/deb-src \1/p' | grep -v cloud >"$entries/lines.list" || true
+    sed -nE "s#^deb +((\[[^]]*\] +)?[^ ]+ +)$role\b#deb-src \1$suite#p" | grep -v cloud >"$entries/lines.list" || true
   if [ -e /etc/apt/sources.list.d/debian.sources ]; then
-    sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$entries/debian.sources"
+    sed -E "s/^Types:.*/Types: deb-src/; /^Suites:/s/\b$role\b/$suite/g" /etc/apt/sources.list.d/debian.sources \
+      >"$entries/debian.sources"
   fi
-  sed -i "s/bookworm/$suite/g" "$entries"/*
   local options=(-q=2 -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$entries"
     -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "APT::Sandbox::User=$(id -un)")
   (
