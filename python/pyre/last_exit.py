@@ -22,10 +22,10 @@ def exit_beside_threads(error: BaseException | None) -> NoReturn:
     unwinding its stack, C++ frames that let no exception through included, which aborts the process; and it waits for
     ever for one that is in C code that does not let go of the interpreter.
     """
-    code = _report(error)
     # If even this hangs, what ends it must not be Python: this is a thread of C, which says where everybody is first.
     faulthandler.dump_traceback_later(_HANDLERS, exit=True, file=2)
-    gc.disable()  # a collection waits for every thread
+    gc.disable()  # a collection waits for every thread, as the import of a module of C does
+    code = _report(error)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

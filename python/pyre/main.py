@@ -9,6 +9,7 @@ from typing import Any
 
 from pyre.config import Config
 from pyre.errors import EXIT_APP_LOAD_FAILURE, EXIT_STARTUP_FAILURE, AppLoadError, ConfigError
+from pyre.last_exit import exit_beside_threads  # not when it is needed: an import waits for every thread
 from pyre.logging import LOGGING_CONFIG, LogConfig
 from pyre.server import Server, log_load_error
 
@@ -151,8 +152,6 @@ def run_server(server: Server, sockets: Any = None) -> None:
             raise
         failure = error
     if server.left_behind:
-        from pyre.last_exit import exit_beside_threads
-
         exit_beside_threads(failure)
 
 
