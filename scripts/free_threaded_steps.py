@@ -8,7 +8,8 @@ from test_steps import BUILD, RESULTS, ROOT, Step, fresh_reports, pytest_step, t
 
 
 def free_threaded_steps(extra: list[str]) -> list[Step]:
-    # Whoever brings the GIL back (a module that is imported) is named by a RuntimeWarning, which is an error.
+    # Whoever brings the GIL back (a module that is imported) is named by a RuntimeWarning: in pytest an error, in the
+    # servers' output among what no test of tests/asgi and tests/frameworks lets pass.
     env = {"PYRE_TEST_LOOPS": "asyncio,asyncio+loops"}
     return [pytest_step("free-threaded", str(BUILD / "py313t/venv/bin/python"), "build/py313t/python", extra, env)]
 

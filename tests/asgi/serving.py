@@ -64,6 +64,8 @@ NEVER = (
     "ThreadSanitizer",
     "runtime error:",
     "Assertion `",
+    # What we test with is made for free-threading, where that is what there is.
+    *(["has been enabled to load module", "The GIL is on"] if sysconfig.get_config_var("Py_GIL_DISABLED") else []),
 )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from serving import PYTHON
 
 HERE = Path(__file__).parent
 
@@ -75,7 +75,7 @@ asyncio.run(main())
 def test_a_second_pybind11_module_works_beside_ours(second_module: Path, order: str) -> None:
     path = os.pathsep.join([str(second_module), os.environ["PYTHONPATH"]])
     done = subprocess.run(
-        [sys.executable, "-c", f"{order}\n{SERVES}"],
+        [PYTHON, "-c", f"{order}\n{SERVES}"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
