@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -125,6 +126,26 @@ def test_a_change_is_served_and_the_listener_stays(directory: Path, env: dict[st
         assert failures == []
         assert command.end(signal.SIGINT) == 0
     assert (directory / "events").read_text() == "shutdown first\nshutdown second\n"
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED") or IS_WINDOWS, reason="there is no --worker-mode thread here"
+)
+def test_a_change_is_served_by_every_event_loop(directory: Path) -> None:
+    with start(directory, "--worker-mode", "thread", "--worker-threads", "2") as command:
+        port = command.port()
+        assert get(port) == (200, "first")
+        write(directory, "second")
+        until_answer(port, "second")
+        # Connections that are open at the same time are with different loops.
+        several = [http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_GUARD) for _ in range(4)]
+        for connection in several:
+            connection.request("GET", "/")
+        assert {connection.getresponse().read() for connection in several} == {b"second"}
+        for connection in several:
+            connection.close()
+        assert command.end(signal.SIGINT) == 0
+    assert (directory / "events").read_text().split("\n") == ["shutdown first"] * 2 + ["shutdown second"] * 2 + [""]
 
 
 def test_no_client_is_refused_or_lost_over_several_changes(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from processes import IS_WINDOWS
-from serving import HANG_GUARD, Server, skip_missing
+from serving import HANG_GUARD, THREADED, Server, skip_missing
 
 APPS = {
     "blacksheep": ("blacksheep_app:app",),
@@ -127,3 +128,16 @@ def test_a_file(client: httpx.Client, sample: Path) -> None:
         response = client.get("/file")
         assert response.status_code == 200
         assert response.content == sample.read_bytes()
+
+
+@pytest.mark.parametrize("loop", THREADED)
+def test_on_several_event_loops(server: Server) -> None:
+    """The clients' connections, open at the same time, are with different loops."""
+    data = bytes(range(256)) * 2000
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=server.url, timeout=HANG_GUARD)) for _ in range(4)]
+        for _ in range(3):
+            for client in clients:
+                assert client.get("/json").json() == {"hello": "world"}
+                assert client.get("/sync").json() == {"hello": "thread"}
+                assert client.post("/echo", content=data).content == data
