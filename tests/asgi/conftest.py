@@ -107,3 +107,11 @@ def serve(servers: Servers, loop: str) -> Iterator[Callable[..., Server]]:
     yield start
     for server in used:
         server.check()
+
+
+@pytest.fixture
+def lifespan_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the application `loops` writes down what its lifespans do; its neighbours tell it to go on."""
+    path = tmp_path / "lifespan"
+    monkeypatch.setenv("LIFESPAN_FILE", str(path))
+    return path

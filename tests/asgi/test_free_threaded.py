@@ -4,67 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
-import signal
+import re
 import subprocess
-import sysconfig
 import textwrap
-import time
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
-from serving import HANG_GUARD, NEVER, PYTHON, Server, Servers, StartError, wait_until
-from wire import Wire
+from on_loops import FREE_THREADED, TWO, ask, on_each_loop, where, wires
+from serving import HANG_GUARD, NEVER, PYTHON, Servers, wait_until
+from wire import Closed, Wire, encode
 
-pytestmark = [
-    pytest.mark.pyre_only("uvicorn has no event loops on threads"),
-    pytest.mark.skipif(
-        not sysconfig.get_config_var("Py_GIL_DISABLED"),
-        reason="this Python has a GIL; ./scripts/test free-threaded has one that has none",
-    ),
-]
-
-TWO = ("--worker-mode", "thread", "--worker-threads", "2")
-
-
-@pytest.fixture
-def lifespan_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "lifespan"
-    monkeypatch.setenv("LIFESPAN_FILE", str(path))
-    return path
-
-
-@contextlib.contextmanager
-def wires(server: Server, count: int) -> Iterator[list[Wire]]:
-    """Connections that are open at the same time: those next to each other are with different loops."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(server.connect()) for _ in range(count)]
-
-
-@contextlib.contextmanager
-def on_each_loop(server: Server) -> Iterator[tuple[Wire, Wire]]:
-    """A connection that the first of two loops has, and one of the second's."""
-    with contextlib.ExitStack() as stack:
-        found: dict[str, Wire] = {}
-        while len(found) < 2:
-            with contextlib.ExitStack() as attempt:
-                wire = attempt.enter_context(server.connect())
-                if found.setdefault(where(wire)["thread"], wire) is wire:
-                    stack.push(attempt.pop_all())
-        yield found["pyre.loop-0"], found["pyre.loop-1"]
-
-
-def ask(wire: Wire, path: str) -> str:
-    wire.request("GET", path)
-    text: str = wire.response().text
-    return text
-
-
-def where(wire: Wire) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(ask(wire, "/where"))
-    return told
+pytestmark = FREE_THREADED
 
 
 def test_importing_the_core_leaves_the_gil_off() -> None:
@@ -83,19 +34,29 @@ def test_serving_leaves_the_gil_off(arguments: tuple[str, ...], servers: Servers
 
 
 def test_two_requests_run_python_at_the_same_time(servers: Servers) -> None:
-    """Each blocks its thread until the other is there: one after the other they would never end."""
+    """Each runs Python, without a call that blocks, until it has seen the other do so."""
     with servers.private("loops:app", *TWO) as server, on_each_loop(server) as (one, other):
         one.request("GET", "/meet")
         other.request("GET", "/meet")
-        assert {one.response().text, other.response().text} == {"pyre.loop-0", "pyre.loop-1"}
+        told = [json.loads(wire.response().text) for wire in (one, other)]
+        assert [each["met"] for each in told] == [True, True]
+        assert [each["gil"] for each in told] == [False, False]
+        assert {each["thread"] for each in told} == {"pyre.loop-0", "pyre.loop-1"}
         server.check()
 
 
 def test_a_pool_that_is_made_in_the_lifespan_works_on_every_loop(servers: Servers, lifespan_file: Path) -> None:
-    with servers.private("loops:with_state", *TWO) as server, wires(server, 12) as several:
-        for wire in several:  # more than each pool has connections
-            wire.request("GET", "/query")
-        assert {wire.response().text for wire in several} == {"pyre.loop-0", "pyre.loop-1"}
+    """Two connections each, which are kept until a request has had to wait for one on either loop."""
+    with servers.private("loops:with_state", *TWO) as server, contextlib.ExitStack() as stack:
+        several: list[Wire] = []
+        while set(server.journal("waited")) != {"pyre.loop-0", "pyre.loop-1"}:
+            assert len(several) < 100
+            several.append(stack.enter_context(server.connect()))
+            several[-1].request("GET", "/query")
+        lifespan_file.with_suffix(".release").touch()
+        answers = [wire.response() for wire in several]
+        assert {answer.status for answer in answers} == {200}
+        assert {answer.text for answer in answers} == {"pyre.loop-0", "pyre.loop-1"}
         server.check()
 
 
@@ -119,71 +80,6 @@ def test_a_lifespan_of_the_process_is_run_once(servers: Servers, lifespan_file: 
         assert lifespan_file.read_text().split() == ["startup", "shutdown"]
 
 
-def test_every_loop_finishes_what_it_runs(servers: Servers, lifespan_file: Path) -> None:
-    with servers.private("loops:with_state", *TWO) as server:
-        with wires(server, 4) as several:
-            for wire in several:
-                wire.request("GET", "/doze")
-            assert set(server.wait_for_note("doze", lambda noted: len(noted) == 4)) == {"pyre.loop-0", "pyre.loop-1"}
-            with server.connect() as idle:
-                where(idle)
-                server.tell_to_stop()
-                assert idle.rest() == b""  # closed
-            assert "shutdown" not in lifespan_file.read_text()
-            lifespan_file.with_suffix(".release").touch()
-            assert [wire.response().text for wire in several] == ["dozed"] * 4
-        assert server.wait() == 0
-        assert lifespan_file.read_text().split()[2:] == ["shutdown"] * 2
-
-
-def test_a_second_signal_cuts_what_runs_on_every_loop(servers: Servers, lifespan_file: Path) -> None:
-    with servers.private("loops:with_state", *TWO) as server, wires(server, 4) as several:
-        for wire in several:
-            wire.request("GET", "/doze")
-        server.wait_for_note("doze", lambda noted: len(noted) == 4)
-        server.process.send_signal(signal.SIGTERM)
-        server.wait_for_output("Waiting for connections to close")
-        server.process.send_signal(signal.SIGTERM)
-        assert server.wait() == 0
-        assert lifespan_file.read_text().split()[2:] == ["shutdown"] * 2
-        assert server.output().count("told to hurry") == 2
-
-
-def test_a_loop_whose_startup_fails_ends_the_others(
-    servers: Servers, lifespan_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAIL", "later")
-    with pytest.raises(StartError) as failed:
-        with servers.private("loops:with_state", *TWO, "--lifespan", "on"):
-            pass
-    assert failed.value.exit_code == 3
-    assert "this loop cannot start" in failed.value.output
-    assert lifespan_file.read_text().split() == ["startup", "startup", "shutdown"]
-
-
-def test_a_thread_that_never_comes_back_does_not_keep_the_others(servers: Servers, lifespan_file: Path) -> None:
-    with servers.private("loops:with_state", *TWO, "--timeout-graceful-shutdown", "1") as server:
-        with on_each_loop(server) as (one, other), wires(server, 2) as late:
-            one.request("GET", "/hang")
-            assert where(other)["gil"] is False
-            # Two more: one for each loop. Accepting does not wait for the one that hangs.
-            for wire in late:
-                wire.request("GET", "/where")
-            readable, _, _ = select.select([wire.socket for wire in late], [], [], HANG_GUARD)
-            assert len(readable) == 1
-            server.tell_to_stop()
-            assert server.wait() == 0
-        assert "left behind" in server.output()
-        assert lifespan_file.read_text().split()[2:] == ["shutdown"]  # of the one that can
-
-
-def test_sys_exit_on_one_loop_ends_the_process_with_its_code(servers: Servers, lifespan_file: Path) -> None:
-    with servers.private("loops:with_state", *TWO) as server, wires(server, 1) as (wire,):
-        wire.request("GET", "/leave")
-        assert server.wait() == 7
-        assert lifespan_file.read_text().split()[2:] == ["shutdown"]  # of the other one
-
-
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
 def test_a_request_that_would_wait_is_run_by_an_idle_loop(servers: Servers, lifespan_file: Path, size: int) -> None:
     """Two requests for one loop, whose handler blocks meanwhile; each then waits for the other in plain blocking code,
@@ -196,17 +92,27 @@ def test_a_request_that_would_wait_is_run_by_an_idle_loop(servers: Servers, life
             if where(wire)["thread"] == "pyre.loop-0":
                 mine.append(wire)
         first.request("GET", "/nap")
-        time.sleep(0.2)  # it has begun
-        for wire in mine:
-            wire.request("POST", "/meet_and_tell", body=b"x" * size)
-        time.sleep(0.2)  # both are there when the loop looks again; if not, the test waits for ever
+        wait_until(lifespan_file.with_suffix(".napping").exists)
+        body = b"x" * size
+        for wire in mine:  # heads first: when they are sent both are there for the loop's next look
+            wire.send(encode("POST", "/meet_and_tell", body=body).removesuffix(body))
+        senders = [threading.Thread(target=wire.send, args=(body,)) for wire in mine]  # nobody reads them yet
+        for sender in senders:
+            sender.start()
         lifespan_file.with_suffix(".awake").touch()
         told = [json.loads(wire.response().text) for wire in mine]
+        for sender in senders:
+            sender.join()
         assert {each["thread"] for each in told} == {"pyre.loop-0", "pyre.loop-1"}
         assert all(each["own_state"] and each["body"] == size for each in told)
         assert {tuple(each["client"]) for each in told} == {wire.socket.getsockname() for wire in mine}
-        stats = json.loads(ask(first, "/stats") if first.response().status == 200 else "{}")
-        assert stats["stolen"] == stats["given"] == 1
+        assert first.response().text == "awake"
+
+        def counted() -> bool:
+            stats = json.loads(ask(first, "/stats"))
+            return bool(stats["stolen"] == stats["given"] == 1)
+
+        wait_until(counted)
         server.check()
 
 
@@ -243,16 +149,35 @@ def test_the_process_ends_after_so_many_requests_on_all_loops(servers: Servers) 
         assert server.output().count("Maximum request limit of 10 exceeded") == 1
 
 
+def test_the_limit_with_its_jitter_is_one_for_all_loops(servers: Servers) -> None:
+    limit = ("--limit-max-requests", "4", "--limit-max-requests-jitter", "12")
+    with servers.private("loops:app", *TWO, *limit) as server:
+        answered = 0
+        with contextlib.suppress(OSError, Closed):  # when it ends
+            while answered < 20:
+                with server.connect() as wire:
+                    assert where(wire)["gil"] is False
+                answered += 1
+        assert server.wait() == 0
+        said = re.findall(r"Maximum request limit of (\d+) exceeded", server.output())
+        assert len(said) == 1 and 4 <= int(said[0]) <= 16
+        assert answered >= int(said[0])
+
+
 def test_the_access_log_is_one_for_all_loops(servers: Servers) -> None:
     with servers.private("loops:app", *TWO) as server:
-        with wires(server, 8) as several:
-            for _ in range(50):
-                for wire in several:
-                    wire.request("GET", "/where")
-                for wire in several:
-                    assert wire.response().status == 200
-            stats = json.loads(ask(several[0], "/stats"))
-        assert [loop["connections_total"] for loop in stats["loops"]] == [4, 4] or stats["connections_total"] >= 8
+        with server.connect() as first:
+            # The one that looked whether the server listens is not a client, and counts as long as it is there.
+            wait_until(lambda: json.loads(ask(first, "/stats"))["connections_open"] == 1)
+            with wires(server, 7) as several:
+                several.append(first)
+                for _ in range(50):
+                    for wire in several:
+                        wire.request("GET", "/where")
+                    for wire in several:
+                        assert wire.response().status == 200
+                stats = json.loads(ask(first, "/stats"))
+        assert [loop["connections_open"] for loop in stats["loops"]] == [4, 4]
         assert stats["requests_started"] == sum(loop["requests_started"] for loop in stats["loops"]) >= 400
         assert server.stop() == 0
         lines = [line for line in server.output().splitlines() if '"GET /where HTTP/1.1" 200' in line]

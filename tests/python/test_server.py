@@ -3,13 +3,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_core import Engine
+from pyre import last_exit
 from pyre.config import Config
+from pyre.errors import ConfigError
 from pyre.server import Server
 from records import Records
 from running import HANG_GUARD, Recording, Running, get, hello, until
@@ -324,3 +329,44 @@ def test_trace_logs_messages_without_bodies(capsys: pytest.CaptureFixture[str]) 
     assert "'path': '/secret'" in output
     assert "<5 bytes>" in output
     assert "b'hello'" not in output
+
+
+def test_the_mode_of_a_thread_server_is_refused_however_it_is_started() -> None:
+    server = Server(Config(hello, port=0, access_log=False))
+    server.config.worker_mode = "thread"  # a Config refuses it where there is a GIL
+    with pytest.raises(ConfigError, match="ThreadServer"):
+        server.run()
+    with pytest.raises(ConfigError, match="ThreadServer"):
+        asyncio.run(server.serve())
+
+
+def test_a_thread_server_needs_its_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LoopGroup", "usable_cpus"):  # what the fake engine does not have
+        monkeypatch.setattr(sys.modules["pyre._core"], name, None, raising=False)
+    from pyre.loop_threads import ThreadServer
+
+    with pytest.raises(ConfigError, match="worker_mode"):
+        ThreadServer(Config(hello, port=0))
+
+
+def test_a_process_that_left_threads_behind_ends_by_itself() -> None:
+    """Exit code, exit handlers and output as ever, but not the interpreter's own end, which waits for a thread."""
+    code = f"""
+        import atexit, runpy, sys, threading
+        exit_beside_threads = runpy.run_path({last_exit.__file__!r})["exit_beside_threads"]  # without the native module
+
+        threading.Thread(target=threading.Event().wait).start()
+        atexit.register(print, "handler")
+        sys.stdout.write("output ")
+        exit_beside_threads(%s)
+    """
+    for error, exit_code, told in (
+        ("None", 0, ""),
+        ("SystemExit()", 0, ""),
+        ("SystemExit(7)", 7, ""),
+        ("SystemExit('why')", 1, "why\n"),
+        ("ValueError('what')", 1, "ValueError: what\n"),
+    ):
+        command = [sys.executable, "-c", textwrap.dedent(code) % error]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (exit_code, "output handler\n", told)

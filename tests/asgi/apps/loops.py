@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import gc
 import itertools
 import json
 import os
+import re
+import signal
 import sys
 import threading
 import time
@@ -19,6 +23,11 @@ from app_tools import Application, Receive, Scope, Send, note, respond
 app = Application()
 barrier = threading.Barrier(2)
 starts = itertools.count()
+present: set[str] = set()
+tasks: list[asyncio.Task[None]] = []
+
+# Seconds. Where there is a GIL, nobody loses it to another thread but in a call that blocks: see /meet.
+sys.setswitchinterval(1000)
 
 
 def write(text: str) -> None:
@@ -26,25 +35,54 @@ def write(text: str) -> None:
         file.write(text + "\n")
 
 
+def told(suffix: str) -> bool:
+    return os.path.exists(os.environ["LIFESPAN_FILE"] + suffix)
+
+
+def tell(suffix: str) -> None:
+    open(os.environ["LIFESPAN_FILE"] + suffix, "w").close()
+
+
 class Connection:
-    def __init__(self, pool: Pool) -> None:
+    """To a server that sends back each line."""
+
+    def __init__(self, pool: Pool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pool = pool
+        self.reader = reader
+        self.writer = writer
 
     async def query(self) -> str:
-        assert asyncio.get_running_loop() is self.pool.loop
-        await asyncio.sleep(0)
-        return self.pool.name
+        self.writer.write(self.pool.name.encode() + b"\n")
+        await self.writer.drain()
+        return (await self.reader.readline()).decode().strip()
 
 
 class Pool:
     """As those of asyncpg: bound to the loop that it was made on, with connections that are waited for by futures of
     that loop. Another loop's use of it is an error."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.name = threading.current_thread().name
-        self._idle = deque(Connection(self) for _ in range(size))
+        self._idle: deque[Connection] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def open(self, size: int) -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while line := await reader.readline():
+                writer.write(line)
+            writer.close()
+
+        self._server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        for _ in range(size):
+            self._idle.append(Connection(self, *await asyncio.open_connection("127.0.0.1", port)))
+
+    async def close(self) -> None:
+        for connection in self._idle:
+            connection.writer.close()
+            await connection.writer.wait_closed()
+        self._server.close()
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -53,6 +91,7 @@ class Pool:
         while not self._idle:
             future = self.loop.create_future()
             self._waiting.append(future)
+            note("waited", self.name)
             await future
         connection = self._idle.popleft()
         try:
@@ -64,45 +103,89 @@ class Pool:
 
 
 async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-    """`app` with a lifespan that fills the state, and writes down what happens."""
+    """`app` with a lifespan that fills the state, and writes down what happens. FAIL says what goes wrong."""
     if scope["type"] != "lifespan":
         await app(scope, receive, send)
         return
+    fail = os.environ.get("FAIL")
+    loop = asyncio.get_running_loop()
     await receive()
     first = next(starts) == 0
     write("startup")
-    if os.environ.get("FAIL") == "later" and not first:
+    if fail == "later" and not first:
         await asyncio.sleep(0.2)
         raise ValueError("this loop cannot start")
-    scope["state"].update(loop=id(asyncio.get_running_loop()), pool=Pool(2), shared=threading.Lock())
+    if fail == "exit in startup" and not first:
+        loop.call_soon(sys.exit, 7)
+        await asyncio.sleep(600)
+    if fail == "one waits":
+        if first:
+            await asyncio.sleep(600)
+        raise ValueError("this loop cannot start")
+    pool = Pool()
+    await pool.open(2)
+    scope["state"].update(loop=id(loop), pool=pool, shared=threading.Lock())
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    if fail == "exit in shutdown" and first:
+        loop.call_soon(sys.exit, 7)
+        await asyncio.sleep(600)
+    if fail == "hang in shutdown" and first:
+        tell(".hanging")
+        time.sleep(600)
+    while fail == "slow shutdown" and pool.name == "pyre.loop-1" and not told(".release"):
+        await asyncio.sleep(0.01)
+    await pool.close()
     write("shutdown")
     await send({"type": "lifespan.shutdown.complete"})
+
+
+if os.environ.get("FAIL") == "no thread":
+    _start = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "pyre.loop-1":
+            raise RuntimeError("can't start new thread")
+        _start(thread)
+
+    threading.Thread.start = start  # type: ignore[method-assign]
+
+
+def impatient() -> Any:
+    for _ in range(2):
+        signal.raise_signal(signal.SIGTERM)
+    return with_state
 
 
 @app.handler
 async def where(scope: Scope, receive: Receive, send: Send) -> None:
     state = scope.get("state", {})
-    told: dict[str, Any] = {
+    here: dict[str, Any] = {
         "thread": threading.current_thread().name,
         "gil": sys._is_gil_enabled(),
         "own_state": state.get("loop") == id(asyncio.get_running_loop()),
         "lock": id(state.get("shared")),
     }
-    await respond(send, json.dumps(told))
+    await respond(send, json.dumps(here))
 
 
 @app.handler
 async def meet(scope: Scope, receive: Receive, send: Send) -> None:
-    """Waits, in plain blocking code, for another request that does so."""
-    barrier.wait(60)
-    await respond(send, threading.current_thread().name)
+    """Looks for another request that does so, and does nothing that lets go of the interpreter meanwhile."""
+    name = threading.current_thread().name
+    until = time.monotonic() + 25
+    present.add(name)
+    while not (met := len(present) > 1) and time.monotonic() < until:
+        pass
+    await respond(send, json.dumps({"thread": name, "met": met, "gil": sys._is_gil_enabled()}))
 
 
 @app.handler
 async def query(scope: Scope, receive: Receive, send: Send) -> None:
     names = set()
+    async with scope["state"]["pool"].acquire() as connection:
+        while not told(".release"):
+            await asyncio.sleep(0.01)
     for _ in range(5):
         async with scope["state"]["pool"].acquire() as connection:
             names.add(await connection.query())
@@ -114,7 +197,7 @@ async def doze(scope: Scope, receive: Receive, send: Send) -> None:
     note("doze", threading.current_thread().name)
     with open(os.environ["LIFESPAN_FILE"] + ".dozing", "a") as file:
         file.write(".")
-    while not os.path.exists(os.environ["LIFESPAN_FILE"] + ".release"):
+    while not told(".release"):
         await asyncio.sleep(0.01)
     await respond(send, "dozed")
 
@@ -122,9 +205,9 @@ async def doze(scope: Scope, receive: Receive, send: Send) -> None:
 @app.handler
 async def nap(scope: Scope, receive: Receive, send: Send) -> None:
     """Blocks its thread until it is told to go on, so that what comes for it meanwhile is found all at once."""
-    note("nap", threading.current_thread().name)
     until = time.monotonic() + 60
-    while not os.path.exists(os.environ["LIFESPAN_FILE"] + ".awake"):
+    tell(".napping")
+    while not told(".awake"):
         assert time.monotonic() < until
         time.sleep(0.01)
     await respond(send, "awake")
@@ -132,7 +215,7 @@ async def nap(scope: Scope, receive: Receive, send: Send) -> None:
 
 @app.handler
 async def meet_and_tell(scope: Scope, receive: Receive, send: Send) -> None:
-    """As /meet, then with the body, the loop's own state, and a response that waits for its client."""
+    """Waits for another one in plain blocking code, then answers with what it got, in a response that is long."""
     barrier.wait(60)
     body = b""
     while True:
@@ -140,14 +223,14 @@ async def meet_and_tell(scope: Scope, receive: Receive, send: Send) -> None:
         body += event.get("body", b"")
         if not event.get("more_body"):
             break
-    told = {
+    here = {
         "thread": threading.current_thread().name,
         "own_state": scope["state"]["loop"] == id(asyncio.get_running_loop()),
         "client": scope["client"],
         "body": len(body),
     }
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": json.dumps(told).encode().ljust(300), "more_body": True})
+    await send({"type": "http.response.body", "body": json.dumps(here).encode().ljust(300), "more_body": True})
     for _ in range(40):
         await send({"type": "http.response.body", "body": b" " * 65536, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -155,8 +238,50 @@ async def meet_and_tell(scope: Scope, receive: Receive, send: Send) -> None:
 
 @app.handler
 async def hang(scope: Scope, receive: Receive, send: Send) -> None:
-    note("hang", threading.current_thread().name)
+    """Never comes back: how is in the path."""
+    how = scope["path"].rpartition("/")[2]
+    atexit.register(write, "atexit")
+    tell(".hanging")
+    while how == "naps":
+        time.sleep(0.05)
+    while how == "spin":
+        pass
+    if how == "regex":  # C code that never lets go of the interpreter; a collection would wait for that, at any time
+        gc.disable()
+        re.match("(a|a)*$", "a" * 60 + "b")
     time.sleep(600)
+
+
+@app.handler
+async def hang_when_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+    async def background() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            time.sleep(600)
+
+    tasks.append(asyncio.create_task(background()))
+    await respond(send, "later")
+
+
+@app.handler
+async def leave_when_told(scope: Scope, receive: Receive, send: Send) -> None:
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if told(".release"):
+            sys.exit(7)
+        loop.call_later(0.01, look)
+
+    look()
+    note("leaves", threading.current_thread().name)
+    await asyncio.sleep(600)
+
+
+@app.handler
+async def stop_loop(scope: Scope, receive: Receive, send: Send) -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(600)
 
 
 @app.handler
@@ -176,14 +301,37 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await respond(send, b"".join(pieces))
 
 
-@app.handler
-async def stats(scope: Scope, receive: Receive, send: Send) -> None:
-    import gc
-
+def the_server() -> Any:
     from pyre.loop_threads import ThreadServer
 
     (server,) = (item for item in gc.get_objects() if isinstance(item, ThreadServer))
-    await respond(send, json.dumps(server.stats()))
+    return server
+
+
+@app.handler
+async def stats(scope: Scope, receive: Receive, send: Send) -> None:
+    await respond(send, json.dumps(the_server().stats()))
+
+
+@app.handler
+async def watch_stats(scope: Scope, receive: Receive, send: Send) -> None:
+    """Has a thread read the counters again and again, until the process ends."""
+    server = the_server()
+    seen = threading.Event()
+
+    def watch() -> None:
+        write("counted")
+        try:
+            while True:
+                server.stats()
+                seen.set()
+        except BaseException as error:
+            write(repr(error))
+
+    threading.Thread(target=watch, daemon=True).start()
+    while not seen.is_set():
+        await asyncio.sleep(0.01)
+    await respond(send, "watching")
 
 
 @app.handler
