@@ -8,11 +8,12 @@ import re
 import subprocess
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from on_loops import FREE_THREADED, TWO, ask, on_each_loop, where, wires
-from serving import HANG_GUARD, NEVER, PYTHON, Servers, wait_until
+from serving import HANG_GUARD, NEVER, PYTHON, Server, Servers, wait_until
 from wire import Closed, Wire, encode
 
 pytestmark = FREE_THREADED
@@ -84,15 +85,7 @@ def test_a_lifespan_of_the_process_is_run_once(servers: Servers, lifespan_file: 
 def test_a_request_that_would_wait_is_run_by_an_idle_loop(servers: Servers, lifespan_file: Path, size: int) -> None:
     """Two requests for one loop, whose handler blocks meanwhile; each then waits for the other in plain blocking code,
     so only another loop can run one of them. It has its own state, and the answer comes by the connection's loop."""
-    with servers.private("loops:with_state", *TWO) as server, contextlib.ExitStack() as stack:
-        first, _ = stack.enter_context(on_each_loop(server))
-        mine: list[Wire] = []
-        while len(mine) < 2:
-            wire = stack.enter_context(server.connect())
-            if where(wire)["thread"] == "pyre.loop-0":
-                mine.append(wire)
-        first.request("GET", "/nap")
-        wait_until(lifespan_file.with_suffix(".napping").exists)
+    with servers.private("loops:with_state", *TWO) as server, two_that_wait(server, lifespan_file) as mine:
         body = b"x" * size
         for wire in mine:  # heads first: when they are sent both are there for the loop's next look
             wire.send(encode("POST", "/meet_and_tell", body=body).removesuffix(body))
@@ -106,14 +99,53 @@ def test_a_request_that_would_wait_is_run_by_an_idle_loop(servers: Servers, life
         assert {each["thread"] for each in told} == {"pyre.loop-0", "pyre.loop-1"}
         assert all(each["own_state"] and each["body"] == size for each in told)
         assert {tuple(each["client"]) for each in told} == {wire.socket.getsockname() for wire in mine}
+        with server.connect() as asking:
+
+            def counted() -> bool:
+                stats = json.loads(ask(asking, "/stats"))
+                return bool(stats["stolen"] == stats["given"] == 1)
+
+            wait_until(counted)
+        server.check()
+
+
+@contextlib.contextmanager
+def two_that_wait(server: Server, lifespan_file: Path) -> Iterator[list[Wire]]:
+    """Two connections of the first loop, whose handler blocks it for as long as the block."""
+    with on_each_loop(server) as (first, _), contextlib.ExitStack() as stack:
+        mine: list[Wire] = []
+        while len(mine) < 2:
+            wire = stack.enter_context(server.connect())
+            if where(wire)["thread"] == "pyre.loop-0":
+                mine.append(wire)
+        first.request("GET", "/nap")
+        wait_until(lifespan_file.with_suffix(".napping").exists)
+        yield mine
         assert first.response().text == "awake"
 
-        def counted() -> bool:
-            stats = json.loads(ask(first, "/stats"))
-            return bool(stats["stolen"] == stats["given"] == 1)
 
-        wait_until(counted)
-        server.check()
+def test_a_given_request_hears_of_the_end_of_its_client_that_came_before(servers: Servers, lifespan_file: Path) -> None:
+    with servers.private("loops:with_state", *TWO) as server, two_that_wait(server, lifespan_file) as mine:
+        for wire in mine:
+            wire.request("GET", "/meet_and_wait_for_the_end")
+            wire.half_close()
+        lifespan_file.with_suffix(".awake").touch()
+        told = [json.loads(wire.response().text) for wire in mine]
+        assert {each["thread"] for each in told} == {"pyre.loop-0", "pyre.loop-1"}
+        assert [each["event"] for each in told] == ["http.disconnect"] * 2
+
+
+def test_a_request_whose_client_is_gone_is_not_given(servers: Servers, lifespan_file: Path) -> None:
+    with servers.private("loops:with_state", *TWO) as server:
+        with two_that_wait(server, lifespan_file) as mine:
+            for wire in mine:
+                wire.request("GET", "/doze")
+                wire.reset()
+            lifespan_file.with_suffix(".awake").touch()
+        with server.connect() as asking:
+            stats = json.loads(ask(asking, "/stats"))
+        assert stats["given"] == stats["stolen"] == 0
+        assert not lifespan_file.with_suffix(".dozing").exists(), "nobody wants to know"
 
 
 def test_limits_are_for_all_loops(servers: Servers) -> None:

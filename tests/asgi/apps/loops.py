@@ -214,6 +214,14 @@ async def nap(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @app.handler
+async def meet_and_wait_for_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+    barrier.wait(60)
+    await receive()  # the empty body
+    event = await asyncio.wait_for(receive(), 60)
+    await respond(send, json.dumps({"thread": threading.current_thread().name, "event": event["type"]}))
+
+
+@app.handler
 async def meet_and_tell(scope: Scope, receive: Receive, send: Send) -> None:
     """Waits for another one in plain blocking code, then answers with what it got, in a response that is long."""
     barrier.wait(60)
