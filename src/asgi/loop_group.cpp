@@ -71,8 +71,7 @@ void LoopGroup::left(std::uint32_t index, std::unique_ptr<net::Loop> loop, std::
     const std::lock_guard lock(mutex_);
     ended_.push_back({std::move(loop), std::move(giver), std::move(server)});  // there is room for all
   }
-  some_ended_.store(true, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  ended_count_.fetch_add(1, std::memory_order_acq_rel);
   deliver_once();
   members_.fetch_sub(1, std::memory_order_release);
 }

@@ -71,8 +71,8 @@ class LoopGroup {
   // ---- any engine's thread, after it may have posted to another's mailbox
   // Stands in for the loops that have left: what came to their mailboxes (a socket, a request) is sent back or closed.
   void deliver_for_ended() noexcept {
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // either we see the flag, or left() sees what we posted
-    if (some_ended_.load(std::memory_order_relaxed)) deliver_once();
+    // A read-modify-write, as that of left() is: one of the two sees the other, we the number, or it what we posted.
+    if (ended_count_.fetch_add(0, std::memory_order_acq_rel) != 0) deliver_once();
   }
 
   // ---- any thread, when all have left
@@ -102,7 +102,7 @@ class LoopGroup {
   const std::unique_ptr<Share[]> shares_;
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<bool> limit_told_{false};
-  std::atomic<bool> some_ended_{false};
+  std::atomic<std::uint32_t> ended_count_{0};
   bool abandoned_ = false;
   std::atomic<std::uint32_t> members_{0};
   std::mutex mutex_;  // of what is below
