@@ -105,6 +105,10 @@ bool Offload::submit_to_process(Loop& home, Task& task) noexcept {
   return !is_child.load(std::memory_order_relaxed) && of_process().submit(home, task);
 }
 
+unsigned Offload::idle_of_process() noexcept {
+  return is_made.load(std::memory_order_relaxed) && !is_child.load(std::memory_order_relaxed) ? of_process().idle() : 0;
+}
+
 void Offload::abandon_after_fork() noexcept {
   if (is_made.load()) is_child.store(true);
 }
@@ -179,6 +183,27 @@ OffloadStats Offload::stats() const noexcept {
   out.refused = impl_->refused.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < kLagBuckets; ++i) out.lag[i] = impl_->lag[i].load(std::memory_order_relaxed);
   return out;
+}
+
+unsigned Offload::idle() const noexcept {
+  if (impl_ == nullptr) return 0;
+  // In this order: what is over was begun.
+  const std::uint64_t over =
+      impl_->finished.load(std::memory_order_relaxed) + impl_->refused.load(std::memory_order_relaxed);
+  const std::uint64_t under_way = impl_->submitted.load(std::memory_order_relaxed) - over;
+  return under_way >= impl_->threads ? 0 : impl_->threads - static_cast<unsigned>(under_way);
+}
+
+OffloadPort OffloadPort::of(Offload& offload) noexcept {
+  return {[](void* context, Loop& home, Offload::Task& task) noexcept {
+            return static_cast<Offload*>(context)->submit(home, task);
+          },
+          [](void* context) noexcept { return static_cast<Offload*>(context)->idle(); }, &offload};
+}
+
+OffloadPort OffloadPort::of_process() noexcept {
+  return {[](void*, Loop& home, Offload::Task& task) noexcept { return Offload::submit_to_process(home, task); },
+          [](void*) noexcept { return Offload::idle_of_process(); }, nullptr};
 }
 
 }  // namespace pyre::net

@@ -57,6 +57,8 @@ class Offload {
   [[nodiscard]] static OffloadStats stats_of_process() noexcept;
   // submit() of that one; false also in a fork()ed child whose parent had made it: its threads are not there.
   [[nodiscard]] static bool submit_to_process(Loop& home, Task& task) noexcept;
+  // idle() of that one, 0 if nobody has asked for it yet.
+  [[nodiscard]] static unsigned idle_of_process() noexcept;
   // In such a child.
   static void abandon_after_fork() noexcept;
 
@@ -69,12 +71,24 @@ class Offload {
   // the caller's. The loop waits for it before it ends.
   [[nodiscard]] bool submit(Loop& home, Task& task) noexcept;
   [[nodiscard]] OffloadStats stats() const noexcept;  // any thread
+  // Threads that have no task. Any thread; another one may have changed it by the time that this returns.
+  [[nodiscard]] unsigned idle() const noexcept;
 
  private:
   struct Impl;
   void run(Task& task) noexcept;
 
   std::unique_ptr<Impl> impl_;  // null: there are no threads
+};
+
+// Where tasks go: an Offload, or what stands in for one in a simulation, where threads are to be virtual.
+struct OffloadPort {
+  bool (*submit)(void* context, Loop& home, Offload::Task& task) noexcept;
+  unsigned (*idle)(void* context) noexcept;
+  void* context;
+
+  [[nodiscard]] static OffloadPort of(Offload& offload) noexcept;
+  [[nodiscard]] static OffloadPort of_process() noexcept;
 };
 
 }  // namespace pyre::net
