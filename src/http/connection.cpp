@@ -237,6 +237,7 @@ void Connection::drain() noexcept {
   if (state_.ending()) return;
   state_.make_last();
   if (front_ == nullptr && waiting_first_ == nullptr && refused_ == nullptr) {
+    if (offered_ != nullptr) return settle();  // a request that is arriving is still answered
     if (state_.reading() == Reading::idle && !served_) {
       // Accepted a moment ago: its first request may be on its way, and nothing has told the client that we end.
       settle();
@@ -337,7 +338,8 @@ Connection::Wait Connection::waits_for() const noexcept {
       if (front_->request_.expect_continue && !front_->continue_sent_ && !front_->body_began_) return Wait::nobody;
       return Wait::body;
     case Reading::idle:
-      if (front_ != nullptr || waiting_first_ != nullptr || !stream_.output().empty()) return Wait::nobody;
+      if (front_ != nullptr || waiting_first_ != nullptr || offered_ != nullptr || !stream_.output().empty())
+        return Wait::nobody;
       return served_ ? Wait::keep_alive : Wait::head;
     case Reading::closed:
       return Wait::nobody;

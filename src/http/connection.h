@@ -12,6 +12,7 @@
 #include "http/exchange.h"
 #include "http/exchange_pool.h"
 #include "http/h1_state.h"
+#include "http/head_batch.h"
 #include "http/protocol.h"
 #include "http/refusal.h"
 #include "http/request_parser.h"
@@ -33,6 +34,8 @@ class Connection final : private net::StreamEvents {
 
   void drain() noexcept;  // Server::drain() for this one
   void abort() noexcept;  // RST, and the application is told
+  // What it offered is its own again; `parsed`: and has become this head. Called by Overflow.
+  void take_head(HeadBatch::Item* parsed) noexcept;
 
   // ---- what exchanges call; each only while exchange.connection_ is this
   void want_body(Exchange& exchange) noexcept;
@@ -79,7 +82,8 @@ class Connection final : private net::StreamEvents {
   // ---- reading (connection_read.cpp)
   void consume(std::span<const std::byte> bytes, platform::Lease* lease) noexcept;
   [[nodiscard]] bool may_parse(bool input_is_empty) const noexcept;
-  [[nodiscard]] bool begin_request() noexcept;
+  [[nodiscard]] bool offer(std::span<const std::byte> bytes) noexcept;
+  [[nodiscard]] bool take_exchange() noexcept;
   void on_head() noexcept;
   void on_body_bytes(std::span<const std::byte> piece, platform::Lease* lease) noexcept;
   void on_message_complete() noexcept;
@@ -160,7 +164,8 @@ class Connection final : private net::StreamEvents {
   Exchange* waiting_last_ = nullptr;
   Exchange* refused_ = nullptr;  // is answered by us, after those before it
   Refusal refusal_;
-  std::byte* kept_ = nullptr;  // received, not parsed
+  std::byte* kept_ = nullptr;           // received, not parsed
+  HeadBatch::Item* offered_ = nullptr;  // parses what is kept, on another thread, and owns it for so long
   std::uint32_t kept_at_ = 0;
   std::uint32_t kept_size_ = 0;
   std::uint32_t discarded_ = 0;      // bytes dropped: of an unwanted body, then while closing

@@ -1,7 +1,10 @@
 // The reading half of a connection: from received bytes to exchanges and their bodies.
+#include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "http/connection.h"
+#include "http/overflow.h"
 #include "http/server_core.h"
 #include "platform/clock.h"
 #include "platform/memory.h"
@@ -25,7 +28,7 @@ void Connection::on_data(platform::Lease& data) noexcept {
     discard(data.size());
   else if (kept_ != nullptr)
     keep(data.bytes());  // the parser was stopped while this read was under way
-  else
+  else if (core_.overflow == nullptr || !offer(data.bytes())) [[likely]]
     consume(data.bytes(), &data);
   settle();
 }
@@ -48,7 +51,8 @@ bool Connection::may_parse(bool input_is_empty) const noexcept {
   const Limits& limits = core_.options.limits;
   switch (state_.reading()) {
     case Reading::idle:
-      return !upgrade_awaited_ && waiting_count_ < limits.pipelined_heads && waiting_bytes_ < limits.pipelined_bytes;
+      return !upgrade_awaited_ && offered_ == nullptr && waiting_count_ < limits.pipelined_heads &&
+             waiting_bytes_ < limits.pipelined_bytes;
     case Reading::head:
     case Reading::drain:
       return true;
@@ -67,7 +71,8 @@ void Connection::consume(std::span<const std::byte> bytes, platform::Lease* leas
   while (may_parse(bytes.empty())) {
     if (state_.reading() == Reading::idle) {
       if (bytes.empty()) break;
-      if (!begin_request()) return die(false);
+      if (!take_exchange()) return die(false);
+      parser_.begin(parsing_->request_);
     }
     const RequestParser::Step step = parser_.parse(bytes);
     bytes = bytes.subspan(step.used);
@@ -107,12 +112,40 @@ void Connection::consume(std::span<const std::byte> bytes, platform::Lease* leas
   }
 }
 
-bool Connection::begin_request() noexcept {
+// The loop is behind: another thread may parse this, if it is all there is to do here. Until it is back nothing else
+// happens on this connection but its end.
+bool Connection::offer(std::span<const std::byte> bytes) noexcept {
+  if (state_.reading() != Reading::idle || !core_.overflow->is_behind(bytes.size())) return false;
+  // Skipped empty lines count, so a parser that has seen some goes on itself.
+  if (front_ != nullptr || waiting_first_ != nullptr || upgrade_awaited_ || !parser_.is_fresh()) return false;
+  offered_ = core_.overflow->offer(*this, bytes);
+  if (offered_ == nullptr) return false;
+  kept_ = offered_->bytes;
+  kept_at_ = 0;
+  kept_size_ = offered_->size;
+  return true;
+}
+
+void Connection::take_head(HeadBatch::Item* parsed) noexcept {
+  assert(offered_ != nullptr && state_.reading() == Reading::idle && front_ == nullptr);
+  offered_ = nullptr;
+  if (parsed != nullptr) {
+    if (!take_exchange()) return die(false);
+    std::swap(parsing_->request_, parsed->head);
+    kept_at_ = parsed->used;
+    on_head();
+  }
+  consume_kept();
+  // Nothing but empty lines came: it is idle still, as those are that a drain closes.
+  if (core_.draining && state_.reading() == Reading::idle) return drain();
+  settle();
+}
+
+bool Connection::take_exchange() noexcept {
   parsing_ = core_.exchanges.take();
   if (parsing_ == nullptr) return false;
   parsing_->info_ = info_;
   InfoPool::share(*info_);
-  parser_.begin(parsing_->request_);
   return true;
 }
 
@@ -196,7 +229,10 @@ void Connection::keep(std::span<const std::byte> rest) noexcept {
 }
 
 void Connection::drop_kept() noexcept {
-  platform::deallocate(kept_);
+  if (offered_ != nullptr)
+    std::exchange(offered_, nullptr)->connection = nullptr;  // somebody may be reading it
+  else
+    platform::deallocate(kept_);
   kept_ = nullptr;
   kept_at_ = kept_size_ = 0;
 }

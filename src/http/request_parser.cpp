@@ -479,6 +479,8 @@ RequestParser::Step RequestParser::parse(std::span<const std::byte> input) noexc
 
 bool RequestParser::at_start() const noexcept { return state().phase <= Phase::start_lf; }
 
+bool RequestParser::is_fresh() const noexcept { return state().phase == Phase::start && state().skipped == 0; }
+
 bool RequestParser::in_head() const noexcept {
   return state().phase >= Phase::request_line && state().phase <= Phase::head_lf;
 }

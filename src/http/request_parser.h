@@ -51,6 +51,7 @@ class RequestParser {
 
   // No byte of a request (but skipped CRLFs) has come since begin() or reset(), or since the last message was complete.
   [[nodiscard]] bool at_start() const noexcept;
+  [[nodiscard]] bool is_fresh() const noexcept;  // and none was skipped
   [[nodiscard]] bool in_head() const noexcept;
   [[nodiscard]] bool in_body() const noexcept;                 // chunk framing and trailers are part of the body
   [[nodiscard]] std::uint64_t body_received() const noexcept;  // decoded bytes of the present message

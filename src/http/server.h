@@ -13,6 +13,7 @@
 #include "http/limits.h"
 #include "net/acceptor.h"
 #include "net/loop.h"
+#include "net/offload.h"
 
 namespace pyre::http {
 
@@ -37,6 +38,10 @@ class ServerOptions {
   std::uint32_t offload_from = kOffloadFrom;
   // gzip's usual level takes 47 us for that much, zstd's 21; the way there and back takes 4 us of the loop's thread.
   static constexpr std::uint32_t kOffloadFrom = 4096;
+  // Parsing in one tick, in microseconds, above which the loop offers heads to `overflow_to`. See overflow.h.
+  std::uint32_t overflow_after_us = kNeverOverflow;
+  static constexpr std::uint32_t kNeverOverflow = UINT32_MAX;
+  net::OffloadPort overflow_to = net::OffloadPort::of_process();
   std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
 };
 
@@ -51,6 +56,16 @@ struct CodingStats {
   std::uint64_t no_room = 0;    // streams sent as they were: see CodedBody::kStreamMemory
 };
 
+// Of heads that came while the loop was behind (overflow.h).
+struct ParseStats {
+  std::uint64_t ticks_behind = 0;  // ticks in which there was more to parse than overflow_after_us
+  std::uint64_t inlined = 0;       // heads that were parsed at once all the same: no thread was idle, or not whole
+  std::uint64_t offered = 0;       // the others; of these
+  std::uint64_t stolen = 0;        // came back parsed
+  std::uint64_t repeated = 0;      // came back as something that the connection had to parse itself
+  std::uint64_t taken_back = 0;    // were parsed by the loop, since nobody else had begun with them
+};
+
 struct ServerStats {
   std::uint64_t connections_total = 0;
   std::uint64_t connections_open = 0;
@@ -62,6 +77,7 @@ struct ServerStats {
   std::uint64_t timeouts_header = 0, timeouts_body = 0, timeouts_write = 0, timeouts_keep_alive = 0;
   std::uint64_t accepts_paused = 0;  // times the limit of connections, or EMFILE, stopped accepting
   CodingStats coding;
+  ParseStats parse;
 };
 
 class Server {

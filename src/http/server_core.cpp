@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "http/connection.h"
+#include "http/overflow.h"
 #include "http/static_handler.h"
 #include "platform/clock.h"
 #include "platform/memory.h"
@@ -17,6 +18,7 @@ ServerCore::ServerCore(net::Loop& on_loop, RequestHandler& to_handler, ServerOpt
               : std::make_unique<StaticHandler>(on_loop, with.static_files, to_handler, with.limits.connections)),
       handler(static_handler != nullptr ? *static_handler : to_handler),
       options(std::move(with)) {
+  if (options.overflow_after_us != ServerOptions::kNeverOverflow) overflow = std::make_unique<Overflow>(*this);
   if (!options.server_header.empty()) server_line = "server: " + options.server_header + "\r\n";
 }
 
@@ -86,10 +88,13 @@ void ServerCore::orphan() noexcept {
   if (log_first_ != nullptr) write_log();
   loop.cancel(log_work_);
   if (static_handler != nullptr) static_handler->give_up();
+  if (overflow != nullptr) overflow->give_up();
   orphaned_ = true;
   exchange_returned();
 }
 
-void ServerCore::delete_this() noexcept { delete this; }
+void ServerCore::delete_this() noexcept {
+  if (overflow == nullptr || overflow->all_home()) delete this;
+}
 
 }  // namespace pyre::http

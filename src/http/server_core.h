@@ -14,6 +14,7 @@
 namespace pyre::http {
 
 class Connection;
+class Overflow;
 class StaticHandler;
 
 struct ServerCore {
@@ -26,6 +27,7 @@ struct ServerCore {
   const std::unique_ptr<StaticHandler> static_handler;  // before the application's, if there are static files
   RequestHandler& handler;
   ServerOptions options;
+  std::unique_ptr<Overflow> overflow;  // null: all is parsed by the loop's thread
   ServerStats stats;
   DateCache dates;
   std::string server_line;  // the Server field, or nothing
@@ -51,7 +53,7 @@ struct ServerCore {
   // The response is complete: its line is written in a deferred run, which holds no GIL.
   void log(Exchange& exchange) noexcept;
 
-  // The Server is gone; deletes this as soon as no exchange is left.
+  // The Server is gone; deletes this as soon as no exchange is left, and no head is with another thread.
   void orphan() noexcept;
   void exchange_returned() noexcept {
     if (orphaned_ && exchanges.in_use() == 0) delete_this();

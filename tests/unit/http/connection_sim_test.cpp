@@ -12,6 +12,7 @@
 
 #include "refusal_cases.h"
 #include "sim_server.h"
+#include "virtual_workers.h"
 
 namespace pyre::http::test {
 namespace {
@@ -277,7 +278,7 @@ class RandomApp {
   std::map<Exchange*, Cycle> cycles_;
 };
 
-void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
+void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad, ParseStats& total) {
   Random random(seed * 2 + 1);
   // Half of the runs lose nothing, so that every byte can be checked; in the others connections and apps fail.
   const bool hostile = seed % 2 == 1;
@@ -286,6 +287,10 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
   if (random.chance(300)) options.limits.connections = static_cast<std::uint32_t>(1 + random.below(4));
   // The minimum rate and the head's time-out are for real time; these clients are slow for other reasons.
   if (!hostile) options.timeouts.body_min_rate = 0;
+  // Half of the loops are always behind, and other threads parse their heads, in any order and as late as it gets.
+  Random workers_random(~seed);
+  VirtualWorkers workers(static_cast<unsigned>(1 + workers_random.below(4)));
+  if (workers_random.chance(500)) workers.serve(options);
   SimServer server(std::move(options), hostile ? FaultPlan::hostile(seed) : FaultPlan::rough(seed));
   RandomApp app(server, random, hostile);
   std::vector<std::unique_ptr<Client>> clients;
@@ -294,7 +299,7 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
 
   bool busy = true;
   for (int round = 0; busy && round < 100'000; ++round) {
-    busy = false;
+    busy = workers_random.chance(500) ? workers.step(workers_random) : !workers.empty();
     for (const auto& client : clients) busy |= client->act();
     for (std::uint64_t i = random.below(3); i > 0; --i) {
       server.app.run();
@@ -306,7 +311,7 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
     }
     if (busy) continue;
     server.run();
-    busy = app.act();
+    busy = app.act() || !workers.empty();
   }
   EXPECT_FALSE(busy) << "seed " << seed << " does not end";
   server.run();
@@ -316,7 +321,8 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
       const auto settled = [&] {
         bool busy_still = true;
         while (busy_still) {
-          busy_still = app.act();
+          busy_still = workers.step(workers_random);
+          busy_still |= app.act();
           for (const auto& client : clients) busy_still |= client->act();
           server.run();
         }
@@ -329,7 +335,7 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
       clients.erase(next);
       server.run();
     }
-    while (app.act()) server.run();
+    while (app.act() || workers.step(workers_random)) server.run();
   } else {
     for (const auto& client : clients) client->leave();
     server.run();
@@ -337,6 +343,7 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
     if (random.chance(500)) server.server().drain();
     // Every time-out passes; an app that wakes up meanwhile may find work again.
     for (int round = 0; round < 50 && (server.server().stats().connections_open != 0 || round < 2); ++round) {
+      workers.finish_all();
       server.pass(100s);
       for (int wait = 0; wait < 1000 && app.act(); ++wait) server.run();
     }
@@ -346,6 +353,11 @@ void run_seed(std::uint64_t seed, const std::vector<RefusalCase>& bad) {
   EXPECT_EQ(server.server().stats().requests_active, 0U) << "seed " << seed;
   app.forget();
   server.shut_down();
+  server.after_server = [&workers] { workers.finish_all(); };
+  const ParseStats& parse = server.server().stats().parse;
+  total.stolen += parse.stolen;
+  total.repeated += parse.repeated;
+  total.taken_back += parse.taken_back;
   EXPECT_EQ(server.app.requests, server.app.released) << "seed " << seed;
   EXPECT_EQ(server.app.infos_released, static_cast<int>(server.server().stats().connections_total)) << "seed " << seed;
 }
@@ -354,10 +366,15 @@ TEST(ConnectionCampaign, holds_its_promises_for_every_seed) {
   const std::uint64_t first = number_from("PYRE_SIM_FIRST", 1);
   const std::uint64_t seeds = number_from("PYRE_SIM_SEEDS", 10'000);
   const std::vector<RefusalCase> bad = refusal_cases();
+  ParseStats total;
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
-    run_seed(seed, bad);
+    run_seed(seed, bad, total);
     ASSERT_FALSE(testing::Test::HasFailure()) << "seed " << seed;
   }
+  if (seeds < 1000) return;
+  EXPECT_GT(total.stolen, seeds / 10) << "the campaign is to be one of these, too";
+  EXPECT_GT(total.repeated, seeds / 100);
+  EXPECT_GT(total.taken_back, seeds / 10);
 }
 
 }  // namespace

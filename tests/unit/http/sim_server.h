@@ -1,6 +1,7 @@
 // A whole server on the simulated reactor: virtual time, no sockets.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,7 @@ class SimServer {
     EXPECT_TRUE(server_->closed());
     EXPECT_EQ(app.live(), 0U) << "the test left exchanges unreleased";
     server_.reset();
+    if (after_server) after_server();
     EXPECT_EQ(loop_->buffers().lent(), 0U);
     EXPECT_EQ(loop_->blocks().blocks_in_use(), 0U);
     EXPECT_EQ(loop_->blocks().pieces_in_use(), 0U);
@@ -115,6 +117,8 @@ class SimServer {
   [[nodiscard]] SimReactor& reactor() { return *reactor_; }
 
   TestApp app;
+  // Called when the server is gone, and its loop is not.
+  std::function<void()> after_server;
 
  private:
   static constexpr int kMostTurns = 1'000'000;
