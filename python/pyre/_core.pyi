@@ -63,6 +63,8 @@ class Engine(metaclass=_pybind11_type):
         receives from; `group` LoopGroup | None, `group_index` int: the loops that this one is one of, and its number
         (the number of its loops is the one that only accepts): all are made before that one listens, with the group's
         limit of connections and log.
+        `overflow` bool: one of those I/O threads that is behind lets idle ones parse (true unless there is one
+        processor only).
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:
@@ -100,9 +102,9 @@ class Engine(metaclass=_pybind11_type):
 
     def stats(self) -> dict[str, Any]:
         """Counters since the start: int each, but for `loops`, which has those of the I/O one by one for each of its
-        threads (a list of dicts), and `offload`, those of the threads that compress, of the whole process (a dict;
-        `lag`: how many tasks waited for less than 50 us, 100 us, 200 us, ...). On a free-threaded Python
-        any thread may ask; it gets those of the last tick."""
+        threads (a list of dicts), and `offload`, those of the threads that compress and parse for all loops of the
+        process (a dict; `lag`: how many tasks waited for less than 50 us, 100 us, 200 us, ...). On a free-threaded
+        Python any thread may ask; it gets those of the last tick."""
 
     def close(self) -> None:
         """Detaches from the loop, after abort() or when idle. The access log is written out."""

@@ -26,8 +26,10 @@
 #include "http/compression.h"
 #include "http/encoder.h"
 #include "http/encoder_pool.h"
+#include "http/overflow.h"
 #include "http/static_files.h"
 #include "net/offload.h"
+#include "platform/cpus.h"
 
 namespace py = pybind11;
 
@@ -125,6 +127,7 @@ class Engine {
     const auto wake = read.get<std::string>("io_wake", "auto");
     if (wake != "auto" && wake != "event" && wake != "socket_pair")
       throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
+    const bool overflow = read.get("overflow", true);
     read.done();
 
     if (group_) {
@@ -158,6 +161,10 @@ class Engine {
     } else if (group_) {
       throw std::runtime_error("an engine of a group needs an event loop that can watch its reactor");
     } else {
+      if (overflow && platform::usable_cpus() > 1) {
+        server.overflow_after_us = http::Overflow::kAfterUs;
+        static_cast<void>(net::Offload::of_process());  // its threads start now, and not while a client waits
+      }
       auto host = std::make_unique<DetachedHost>(std::move(loops), server);
       made = host->init(dispatch, on_max_requests.ptr(), wake);
       host_ = std::move(host);
@@ -306,6 +313,13 @@ class Engine {
     out["coding_offloaded"] = coding.offloaded;
     out["coding_no_gain"] = coding.no_gain;
     out["coding_no_room"] = coding.no_room;
+    const http::ParseStats& parse = server.parse;
+    out["parse_ticks_behind"] = parse.ticks_behind;
+    out["parse_inlined"] = parse.inlined;
+    out["parse_offered"] = parse.offered;
+    out["parse_stolen"] = parse.stolen;
+    out["parse_repeated"] = parse.repeated;
+    out["parse_taken_back"] = parse.taken_back;
     out["reactor_polls"] = io.reactor.polls;
     out["reactor_events"] = io.reactor.events;
     out["reactor_control_calls"] = io.reactor.control_calls;

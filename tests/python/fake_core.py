@@ -25,7 +25,7 @@ KNOWN_OPTIONS = frozenset(
     access_log_fd
     access_log_format limit_concurrency limit_request_line limit_request_fields limit_request_header_size
     limit_request_body limit_connections timeout_header timeout_body timeout_body_min_rate timeout_write
-    timeout_keep_alive limit_max_requests on_error on_max_requests io_threads io_wake
+    timeout_keep_alive limit_max_requests on_error on_max_requests io_threads io_wake overflow
     """.split()
 )
 
