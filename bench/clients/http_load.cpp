@@ -5,6 +5,8 @@
 // usage: http_load --port P [--path /] [--connections 64] (--requests N | --seconds S) [--rate R]
 //                  [--slow-path /slow --slow-every 50] [--expect-bytes B] [--deadline 120] [--seed 1]
 //                  [--pipeline 1]   requests written at once on a connection; their latency is that of the last answer
+//                  [--every 1]      of the connections only each so many-th is used, the others stay idle
+//                  [--head-bytes 0] request heads are filled up to this size
 // Prints one line of JSON. Exit 0 when every answer was a complete 200 with the expected length, else 1.
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -50,6 +52,8 @@ struct Options {
   int64_t expect_bytes = -1;
   double deadline = 120;
   uint64_t pipeline = 1;
+  unsigned every = 1;
+  std::size_t head_bytes = 0;
   unsigned seed = 1;
 };
 
@@ -182,8 +186,8 @@ class Load {
   explicit Load(const Options& options)
       : options_(options),
         random_(options.seed),
-        fast_request_(format(options.path)),
-        slow_request_(format(options.slow_path)),
+        fast_request_(format(options.path, options.head_bytes)),
+        slow_request_(format(options.slow_path, options.head_bytes)),
         buffer_(kReadBytes) {}
 
   int run() {
@@ -198,7 +202,7 @@ class Load {
     end_ = options_.seconds > 0 ? start_ + from_seconds(options_.seconds) : Time::max();
     const Time deadline = start_ + from_seconds(options_.deadline);
     next_due_ = start_;
-    for (auto& connection : connections_) free_.push_back(connection.get());
+    for (std::size_t i = 0; i < connections_.size(); i += options_.every) free_.push_back(connections_[i].get());
     start_more();
     std::array<epoll_event, 256> events;
     while (in_flight_ > 0 || more_wanted(Clock::now())) {
@@ -222,7 +226,14 @@ class Load {
   }
 
  private:
-  static std::string format(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"; }
+  static std::string format(const std::string& path, std::size_t head_bytes) {
+    std::string head = "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+    while (head.size() + 12 < head_bytes) {
+      const std::size_t left = head_bytes - head.size() - 12;
+      head += "Cookie: " + std::string(std::min<std::size_t>(left, 900), 'c') + "\r\n";
+    }
+    return head + "\r\n";
+  }
 
   void watch(int fd, Connection* connection) const {
     epoll_event event{};
@@ -274,7 +285,8 @@ class Load {
       for (uint64_t i = 0; i < connection.outstanding; ++i) request += connection.slow ? slow_request_ : fast_request_;
       sent_ += connection.outstanding;
       ++in_flight_;
-      // The socket blocks, and 64 requests of ~ 60 bytes always fit an idle connection's send buffer.
+      // The socket blocks, and 64 requests of ~ 60 bytes, or one of 64 KiB, always fit an idle connection's send
+      // buffer.
       if (::send(connection.fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) {
         ++errors_;
         return;
@@ -391,12 +403,16 @@ bool parse(int argc, char** argv, Options& options) {
       options.deadline = std::atof(value);
     else if (name == "--pipeline")
       options.pipeline = std::strtoull(value, nullptr, 10);
+    else if (name == "--every")
+      options.every = static_cast<unsigned>(std::atoi(value));
+    else if (name == "--head-bytes")
+      options.head_bytes = std::strtoull(value, nullptr, 10);
     else if (name == "--seed")
       options.seed = static_cast<unsigned>(std::atoi(value));
     else
       return false;
   }
-  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 &&
+  return argc % 2 == 1 && options.port > 0 && options.connections > 0 && options.slow_every > 0 && options.every > 0 &&
          options.pipeline >= 1 && options.pipeline <= 64 && (options.requests > 0 || options.seconds > 0);
 }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from scenarios import connections, latency, memory, static, throughput, transfer
+from scenarios import connections, latency, memory, one_hot_loop, static, throughput, transfer
 from scenarios.scenario import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for module in (throughput, transfer, static, latency, memory, connections)
+    for module in (throughput, transfer, static, one_hot_loop, latency, memory, connections)
     for scenario in module.SCENARIOS
 }
 

@@ -17,7 +17,7 @@ STARLETTE = Options("static_app:starlette_app", static=True)
 HOLDING = {"BENCH_HOLD_MS": "50"}
 
 
-def _make_files(work: Path) -> None:
+def make_files(work: Path) -> None:
     folder = work / STATIC_FOLDER
     folder.mkdir(exist_ok=True)
     # nginx' workers may be another user's.
@@ -68,7 +68,7 @@ SCENARIOS = (
         _small,
         METRICS,
         (Goal("cpu_us", 1.4, "nginx"), Goal("cpu_us", 1.4, "nginx", "pyre io")),
-        prepare=_make_files,
+        prepare=make_files,
     ),
     Scenario(
         "static_1m",
@@ -77,7 +77,7 @@ SCENARIOS = (
         _large,
         METRICS,
         (Goal("cpu_us", 1.4, "nginx"), Goal("cpu_us", 1.4, "nginx", "pyre io")),
-        prepare=_make_files,
+        prepare=make_files,
     ),
     Scenario(
         "static_gil",
@@ -93,6 +93,6 @@ SCENARIOS = (
         _paused,
         METRICS,
         (Goal("p99_us", 2.0, "pyre quiet", "pyre held", quiet=True),),
-        prepare=_make_files,
+        prepare=make_files,
     ),
 )
