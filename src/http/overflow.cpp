@@ -25,7 +25,7 @@ bool Overflow::is_behind(std::size_t bytes) noexcept {
     spent_ps_ = 0;
   }
   const bool was_behind = spent_ps_ > limit_ps;
-  spent_ps_ += kHeadPs + bytes * kBytePs;
+  spent_ps_ += kRequestPs + bytes * kBytePs;
   if (spent_ps_ <= limit_ps) return false;
   if (!was_behind) ++core_.stats.parse.ticks_behind;
   return true;
@@ -36,7 +36,9 @@ HeadBatch::Item* Overflow::offer(Connection& connection, std::span<const std::by
   static constexpr std::string_view kEnd = "\r\n\r\n";
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   HeadBatch::Item* item = nullptr;
-  if (text.ends_with(kEnd) && (open_ != nullptr || begin_batch() != nullptr)) item = open_->add(connection, bytes);
+  if (text.size() >= core_.options.overflow_from && text.ends_with(kEnd) &&
+      (open_ != nullptr || begin_batch() != nullptr))
+    item = open_->add(connection, bytes);
   if (item == nullptr) {
     ++core_.stats.parse.inlined;
     return nullptr;

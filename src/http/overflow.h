@@ -21,12 +21,13 @@ struct ServerCore;
 
 class Overflow {
  public:
-  // Below that much parsing in a tick there is nothing to gain: asking others takes some 10 us, and their answer comes
-  // 20 to 100 us later.
+  // More work than that in a tick: the loop is behind. Asking others costs some 10 us for each batch, and their answer
+  // comes 20 to 100 us later.
   static constexpr std::uint32_t kAfterUs = 200;
-  // What parsing is taken to cost: measured by bench/micro/head_bench, and rounded. Only a yardstick for kAfterUs.
-  static constexpr std::uint32_t kHeadPs = 400'000;
-  static constexpr std::uint32_t kBytePs = 400;
+  // What a request is taken to cost: recv, a short answer, send, and parsing by the byte (bench/micro/head_bench,
+  // rounded up). Only a yardstick for kAfterUs.
+  static constexpr std::uint32_t kRequestPs = 8'000'000;
+  static constexpr std::uint32_t kBytePs = 220;
   // Out at a time. A poll reports 256 sockets at most, and this is that many heads; some 20 KiB each when it has been
   // used.
   static constexpr std::size_t kBatches = 16;
@@ -36,7 +37,7 @@ class Overflow {
   Overflow(const Overflow&) = delete;
   Overflow& operator=(const Overflow&) = delete;
 
-  // Bytes of a request are there to be parsed, from its first one on. Counts them; true: this tick is late already, and
+  // Bytes of a request are there, from its first one on. Counts them; true: this tick has much to do already, and
   // offer() may be tried.
   [[nodiscard]] bool is_behind(std::size_t bytes) noexcept;
   // `bytes` are all that the connection has. Null: it parses them itself. Else they were copied, and the item holds
@@ -71,7 +72,7 @@ class Overflow {
   HeadBatch* open_ = nullptr;  // is being filled
   std::uint32_t out_ = 0;
   std::uint64_t tick_ = 0;      // that spent_ps_ is of
-  std::uint64_t spent_ps_ = 0;  // parsing in that tick, as estimated
+  std::uint64_t spent_ps_ = 0;  // in that tick, as estimated
   std::uint64_t offered_in_ = 0;
   Work work_{*this};
 };

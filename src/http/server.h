@@ -38,9 +38,12 @@ class ServerOptions {
   std::uint32_t offload_from = kOffloadFrom;
   // gzip's usual level takes 47 us for that much, zstd's 21; the way there and back takes 4 us of the loop's thread.
   static constexpr std::uint32_t kOffloadFrom = 4096;
-  // Parsing in one tick, in microseconds, above which the loop offers heads to `overflow_to`. See overflow.h.
+  // Work in one tick, in microseconds, above which the loop offers heads to `overflow_to`; and the bytes from which on
+  // a head is offered: what is smaller is parsed in less time than it takes to give it away. See overflow.h.
   std::uint32_t overflow_after_us = kNeverOverflow;
   static constexpr std::uint32_t kNeverOverflow = UINT32_MAX;
+  std::uint32_t overflow_from = kOverflowFrom;
+  static constexpr std::uint32_t kOverflowFrom = 4096;
   net::OffloadPort overflow_to = net::OffloadPort::of_process();
   std::shared_ptr<const StaticFiles> static_files;  // null: none. They are answered before the handler sees them.
 };
@@ -58,12 +61,12 @@ struct CodingStats {
 
 // Of heads that came while the loop was behind (overflow.h).
 struct ParseStats {
-  std::uint64_t ticks_behind = 0;  // ticks in which there was more to parse than overflow_after_us
-  std::uint64_t inlined = 0;       // heads that were parsed at once all the same: no thread was idle, or not whole
-  std::uint64_t offered = 0;       // the others; of these
-  std::uint64_t stolen = 0;        // came back parsed
-  std::uint64_t repeated = 0;      // came back as something that the connection had to parse itself
-  std::uint64_t taken_back = 0;    // were parsed by the loop, since nobody else had begun with them
+  std::uint64_t ticks_behind = 0;  // ticks in which there was more to do than overflow_after_us
+  std::uint64_t inlined = 0;     // heads that were parsed at once all the same: small, not whole, or no thread was idle
+  std::uint64_t offered = 0;     // the others; of these
+  std::uint64_t stolen = 0;      // came back parsed
+  std::uint64_t repeated = 0;    // came back as something that the connection had to parse itself
+  std::uint64_t taken_back = 0;  // were parsed by the loop, since nobody else had begun with them
 };
 
 struct ServerStats {

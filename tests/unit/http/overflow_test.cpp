@@ -233,13 +233,13 @@ TEST_F(OverflowTest, answers_are_those_of_a_loop_that_is_not_behind) {
       };
       Peer& peer = server.connect();
       peer.write(input);
-      for (int i = 0; i < 10; ++i) {
+      for (int i = 0; i < 40; ++i) {
         server.loop().run_once(server.reactor().now() + 1ms);
         workers_.parse_all();
-        server.run();
-        workers_.finish_all();
-        server.run();
+        server.app.run();
+        if (i % 2 == 1) workers_.finish_all();
       }
+      server.run();
       EXPECT_EQ(server.server().stats().parse.taken_back, 0U);
       return Seen{peer.received(), peer.saw_end(), peer.saw_reset()};
     };
@@ -361,7 +361,23 @@ TEST_F(OverflowTest, a_server_that_ends_meanwhile_loses_nothing) {
   EXPECT_TRUE(called);
 }
 
-TEST_F(OverflowTest, a_loop_is_behind_after_so_much_parsing_in_one_tick) {
+TEST_F(OverflowTest, small_heads_are_not_worth_the_trip) {
+  server_.reset();
+  ServerOptions options = SimServer::plain_options();
+  workers_.serve(options);
+  options.overflow_from = ServerOptions::kOverflowFrom;
+  server_.emplace(std::move(options));
+  Peer& peer = server_->connect();
+  const std::string start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+  const std::size_t fill = ServerOptions::kOverflowFrom - start.size() - 4;
+  server_->exchange(peer, start + std::string(fill - 1, 'x') + "\r\n\r\n");
+  EXPECT_EQ(stats().offered, 0U);
+  EXPECT_EQ(stats().inlined, 1U);
+  server_->exchange(peer, start + std::string(fill, 'x') + "\r\n\r\n");
+  EXPECT_EQ(stats().offered, 1U);
+}
+
+TEST_F(OverflowTest, a_loop_is_behind_after_so_much_work_in_one_tick) {
   server_.reset();
   ServerOptions options = SimServer::plain_options();
   workers_.serve(options, 200);
@@ -370,13 +386,13 @@ TEST_F(OverflowTest, a_loop_is_behind_after_so_much_parsing_in_one_tick) {
   for (int i = 0; i < 100; ++i) peers.push_back(&server_->connect());
   server_->run();
   const std::string head = "GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(10'000, 'x') + "\r\n\r\n";
-  for (std::size_t i = 0; i < 20; ++i) peers[i]->write(head);
+  for (std::size_t i = 0; i < 10; ++i) peers[i]->write(head);
   server_->run();
   EXPECT_EQ(stats().ticks_behind, 0U);
   for (Peer* peer : peers) peer->write(head);
   server_->run();
   EXPECT_EQ(stats().ticks_behind, 1U);
-  const std::uint64_t each_ps = Overflow::kHeadPs + head.size() * Overflow::kBytePs;
+  const std::uint64_t each_ps = Overflow::kRequestPs + head.size() * Overflow::kBytePs;
   EXPECT_EQ(stats().offered + stats().inlined, 100 - 200'000'000 / each_ps);
 }
 
@@ -388,6 +404,7 @@ TEST_F(OverflowTest, real_threads) {
   } threads;
   ServerOptions options = SimServer::plain_options();
   options.overflow_after_us = 0;
+  options.overflow_from = 0;
   options.overflow_to = {[](void* context, net::Loop& home, net::Offload::Task& task) noexcept {
                            auto& self = *static_cast<Threads*>(context);
                            if (!self.offload.submit(home, task)) return false;

@@ -18,9 +18,10 @@ class VirtualWorkers {
   VirtualWorkers(const VirtualWorkers&) = delete;
   VirtualWorkers& operator=(const VirtualWorkers&) = delete;
 
-  // The loop takes itself for behind after so much parsing in a tick; 0: always.
+  // The loop takes itself for behind after so much work in a tick; 0: always.
   void serve(ServerOptions& options, std::uint32_t after_us = 0) {
     options.overflow_after_us = after_us;
+    options.overflow_from = 0;
     options.overflow_to = {[](void* self, net::Loop& home, net::Offload::Task& task) noexcept {
                              return static_cast<VirtualWorkers*>(self)->submit(home, static_cast<HeadBatch&>(task));
                            },
