@@ -40,7 +40,7 @@ class Options:
     # Accept more connections than the default limit allows.
     many_connections: bool = False
     io_threads: int = 0  # pyre only
-    overflow: bool = True  # pyre only: an option of its engine, and of no command line
+    overflow: bool = False  # pyre only: an option of its engine, and of no command line
     compress: str = ""  # pyre only
     static: bool = False  # /static is answered with files
     every_core: bool = False  # not pinned to one: two threads of it can run at the same time
@@ -58,18 +58,18 @@ class Server:
     runs_apps: bool = True
 
 
-_WITHOUT_OVERFLOW = """\
+_WITH_OVERFLOW = """\
 from pyre.cli import main
 from pyre.config import Config
 
 options = Config.engine_options
-Config.engine_options = lambda self: {**options(self), "overflow": False}
+Config.engine_options = lambda self: {**options(self), "overflow": True}
 main()
 """
 
 
 def _pyre(port: int, options: Options, work: Path) -> list[str]:
-    how = ["-m", "pyre"] if options.overflow else ["-c", _WITHOUT_OVERFLOW]
+    how = ["-c", _WITH_OVERFLOW] if options.overflow else ["-m", "pyre"]
     command = [sys.executable, *how, options.app, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--loop", options.loop]
     command.append("--access-log" if options.access_log else "--no-access-log")

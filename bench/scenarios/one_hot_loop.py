@@ -12,20 +12,18 @@ from dataclasses import replace
 from harness.load import Metrics, Settings, http_load
 from harness.process import Window
 from harness.servers import Options, Running
-from io_threads import use_every_core
 from scenarios.scenario import Case, Goal, Scenario
 from scenarios.static import make_files
 
 METRICS = ("p50_us", "p99_us", "rps", "cpu_us")
-OPTIONS = Options("static_app:app", static=True, io_threads=2)
+OPTIONS = Options("static_app:app", static=True, io_threads=2, every_core=True)
 # A small file for a head that is large, as one with many cookies: parsing is then as much of the work as it ever gets.
 HEAD_BYTES = 8000
 CONNECTIONS = 64
-CASES = (Case("pyre", replace(OPTIONS, overflow=False), "inline"), Case("pyre", OPTIONS, "overflow"))
+CASES = (Case("pyre", OPTIONS, "inline"), Case("pyre", replace(OPTIONS, overflow=True), "overflow"))
 
 
 def _load(running: Running, settings: Settings, connections: int, every: int) -> Metrics:
-    use_every_core(running)
     arguments = ["--path", "/static/1k.bin", "--head-bytes", str(HEAD_BYTES), "--expect-bytes", "1024"]
     arguments += ["--connections", str(connections), "--every", str(every)]
     http_load(running, settings, *arguments, "--seconds", str(settings.warmup))

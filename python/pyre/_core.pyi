@@ -63,8 +63,8 @@ class Engine(metaclass=_pybind11_type):
         receives from; `group` LoopGroup | None, `group_index` int: the loops that this one is one of, and its number
         (the number of its loops is the one that only accepts): all are made before that one listens, with the group's
         limit of connections and log.
-        `overflow` bool: one of those I/O threads that is behind lets idle ones parse (true unless there is one
-        processor only).
+        `overflow` bool: experimental, without a flag, and off unless it is asked for: an I/O thread that is behind
+        lets idle threads parse large request heads. Has no effect on one processor, or without I/O threads.
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:

@@ -127,7 +127,7 @@ class Engine {
     const auto wake = read.get<std::string>("io_wake", "auto");
     if (wake != "auto" && wake != "event" && wake != "socket_pair")
       throw py::value_error("io_wake must be 'auto', 'event' or 'socket_pair'");
-    const bool overflow = read.get("overflow", true);
+    const bool overflow = read.get("overflow", false);
     read.done();
 
     if (group_) {
