@@ -39,7 +39,7 @@ class ServerOptions {
   // gzip's usual level takes 47 us for that much, zstd's 21; the way there and back takes 4 us of the loop's thread.
   static constexpr std::uint32_t kOffloadFrom = 4096;
   // Work in one tick, in microseconds, above which the loop offers heads to `overflow_to`; and the bytes from which on
-  // a head is offered: what is smaller is parsed in less time than it takes to give it away. See overflow.h.
+  // a head is offered: what parsing smaller ones saves is not worth the answers that come a tick later. See overflow.h.
   std::uint32_t overflow_after_us = kNeverOverflow;
   static constexpr std::uint32_t kNeverOverflow = UINT32_MAX;
   std::uint32_t overflow_from = kOverflowFrom;
