@@ -32,8 +32,8 @@ using test::Peer;
 using test::SimServer;
 using nanoseconds = std::chrono::nanoseconds;
 
-// Microseconds, but for the *_ns. From bench/micro (head_bench, offload_bench), rounded up on the side of giving away,
-// where they are not said to be assumed.
+// Microseconds, but for the *_ns. What is not said to be assumed is from bench/micro (head_bench, offload_bench),
+// rounded up for giving away heads of up to 8 KB.
 std::map<std::string, double> kCosts = {
     {"head_bytes", 8000},
     // Parsing one head.

@@ -21,7 +21,7 @@ class Connection;
 
 class HeadBatch final : public net::Offload::Task {
  public:
-  // A trip costs the loop some 4 us (offload_bench); a sixteenth of it is less than parsing a usual head. More
+  // A trip costs the loop some 4 us (offload_bench); a sixteenth of it is less than parsing a head of 4 KiB. More
   // would keep a second idle thread waiting for its share.
   static constexpr std::uint32_t kItems = 16;
 

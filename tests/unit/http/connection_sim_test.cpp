@@ -372,8 +372,8 @@ TEST(ConnectionCampaign, holds_its_promises_for_every_seed) {
     ASSERT_FALSE(testing::Test::HasFailure()) << "seed " << seed;
   }
   if (seeds < 1000) return;
-  // Half of what 2,000 seeds gave: 77, 71 and 496. Few heads are stolen, since in most rounds the loop's next tick comes
-  // before a thread's step; overflow_test has each case for itself.
+  // Half of what 2,000 seeds gave: 77, 71 and 496. Few heads are stolen, since in most rounds the loop's next tick
+  // comes before a thread's step; overflow_test has each case for itself.
   EXPECT_GT(total.stolen, seeds / 50) << "the campaign is to be one of these, too";
   EXPECT_GT(total.repeated, seeds / 55);
   EXPECT_GT(total.taken_back, seeds / 8);
