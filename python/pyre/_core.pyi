@@ -64,7 +64,7 @@ class Engine(metaclass=_pybind11_type):
         (the number of its loops is the one that only accepts): all are made before that one listens, with the group's
         limit of connections and log.
         `overflow` bool: experimental, without a flag, and off unless it is asked for: an I/O thread that is behind
-        lets idle threads parse large request heads. Has no effect on one processor, or without I/O threads.
+        lets idle threads parse large request heads. Has no effect on one processor, or where `loop` hosts the I/O.
         """
 
     def listen(self, fd: int, unix: bool = False, io_thread: int = -1) -> None:

@@ -32,12 +32,8 @@ bool Overflow::is_behind(std::size_t bytes) noexcept {
 }
 
 HeadBatch::Item* Overflow::offer(Connection& connection, std::span<const std::byte> bytes) noexcept {
-  // What does not end as a head does is a part of one, or has a body: the connection would have to parse it again.
-  static constexpr std::string_view kEnd = "\r\n\r\n";
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   HeadBatch::Item* item = nullptr;
-  if (text.size() >= core_.options.overflow_from && text.ends_with(kEnd) &&
-      (open_ != nullptr || begin_batch() != nullptr))
+  if (is_worth_it(bytes) && (open_ != nullptr || begin_batch() != nullptr) && (!open_->full() || next_batch()))
     item = open_->add(connection, bytes);
   if (item == nullptr) {
     ++core_.stats.parse.inlined;
@@ -46,8 +42,17 @@ HeadBatch::Item* Overflow::offer(Connection& connection, std::span<const std::by
   ++core_.stats.parse.offered;
   offered_in_ = core_.loop.stats().ticks;
   core_.loop.defer(work_);
-  if (open_->full()) submit();
   return item;
+}
+
+// What is not exactly one head is a part of one, or has a body (the connection would have to parse it again), or is a
+// pipeline, whose heads may be small.
+bool Overflow::is_worth_it(std::span<const std::byte> bytes) const noexcept {
+  static constexpr std::string_view kEnd = "\r\n\r\n";
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (core_.options.overflow_from == 0) return text.ends_with(kEnd);
+  return text.size() >= core_.options.overflow_from && text.ends_with(kEnd) &&
+         text.find(kEnd) == text.size() - kEnd.size();
 }
 
 HeadBatch* Overflow::begin_batch() noexcept {
@@ -72,18 +77,23 @@ HeadBatch* Overflow::begin_batch() noexcept {
   return nullptr;
 }
 
-void Overflow::submit() noexcept {
-  HeadBatch& batch = *std::exchange(open_, nullptr);
+bool Overflow::next_batch() noexcept { return submit() && begin_batch() != nullptr; }
+
+bool Overflow::submit() noexcept {
   const net::OffloadPort& port = core_.options.overflow_to;
-  if (port.submit(port.context, core_.loop, batch)) return;
-  take_back(batch);
-  put_away(batch);
+  if (!port.submit(port.context, core_.loop, *open_)) return false;
+  open_ = nullptr;
+  return true;
 }
 
 // In the tick of the offer this only sends off what is left. Then that tick's answers are written, which gives the
 // others time; the next one begins here, and waits for nothing that nobody has begun.
 void Overflow::run() noexcept {
-  if (open_ != nullptr) submit();
+  if (open_ != nullptr && !submit()) {
+    HeadBatch& refused = *std::exchange(open_, nullptr);
+    take_back(refused);
+    put_away(refused);
+  }
   if (offered_in_ == core_.loop.stats().ticks) return core_.loop.defer(work_);
   for (const Slot& slot : slots_)
     if (slot.is_out) take_back(*slot.batch);

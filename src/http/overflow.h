@@ -60,8 +60,11 @@ class Overflow {
     bool is_out = false;
   };
 
+  [[nodiscard]] bool is_worth_it(std::span<const std::byte> bytes) const noexcept;
   [[nodiscard]] HeadBatch* begin_batch() noexcept;
-  void submit() noexcept;
+  // Of the open batch. Not from inside take_head(): what is refused stays, until run() takes it back.
+  [[nodiscard]] bool submit() noexcept;
+  [[nodiscard]] bool next_batch() noexcept;  // sends the full one off; false: there is no room in another
   void run() noexcept;
   void take_back(HeadBatch& batch) noexcept;
   void come_home(HeadBatch& batch) noexcept;

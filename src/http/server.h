@@ -39,7 +39,8 @@ class ServerOptions {
   // gzip's usual level takes 47 us for that much, zstd's 21; the way there and back takes 4 us of the loop's thread.
   static constexpr std::uint32_t kOffloadFrom = 4096;
   // Work in one tick, in microseconds, above which the loop offers heads to `overflow_to`; and the bytes from which on
-  // a head is offered: what parsing smaller ones saves is not worth the answers that come a tick later. See overflow.h.
+  // a head is offered that came alone and whole: what parsing smaller ones saves is not worth the answers that come a
+  // tick later (0: whatever ends as a head does, for tests). See overflow.h.
   std::uint32_t overflow_after_us = kNeverOverflow;
   static constexpr std::uint32_t kNeverOverflow = UINT32_MAX;
   std::uint32_t overflow_from = kOverflowFrom;
@@ -62,7 +63,7 @@ struct CodingStats {
 // Of heads that came while the loop was behind (overflow.h).
 struct ParseStats {
   std::uint64_t ticks_behind = 0;  // ticks in which there was more to do than overflow_after_us
-  std::uint64_t inlined = 0;     // heads that were parsed at once all the same: small, not whole, or no thread was idle
+  std::uint64_t inlined = 0;     // reads that were parsed at once all the same: small, not one head, no thread was idle
   std::uint64_t offered = 0;     // the others; of these
   std::uint64_t stolen = 0;      // came back parsed
   std::uint64_t repeated = 0;    // came back as something that the connection had to parse itself

@@ -195,10 +195,10 @@ unsigned Offload::idle() const noexcept {
 }
 
 OffloadPort OffloadPort::of(Offload& offload) noexcept {
-  return {[](void* context, Loop& home, Offload::Task& task) noexcept {
-            return static_cast<Offload*>(context)->submit(home, task);
+  return {[](void* self, Loop& home, Offload::Task& task) noexcept {
+            return static_cast<Offload*>(self)->submit(home, task);
           },
-          [](void* context) noexcept { return static_cast<Offload*>(context)->idle(); }, &offload};
+          [](void* self) noexcept { return static_cast<Offload*>(self)->idle(); }, &offload};
 }
 
 OffloadPort OffloadPort::of_process() noexcept {

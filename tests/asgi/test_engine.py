@@ -398,3 +398,37 @@ def test_what_the_io_thread_refuses_while_python_hangs_is_counted(loop: str) -> 
         """,
         loop,
     )
+
+
+def test_a_loop_that_is_behind_may_have_heads_parsed_elsewhere(loop: str) -> None:
+    """An experiment that nobody has unless it is asked for: every request is answered, and its counters are there."""
+    if loop not in DETACHED:
+        pytest.skip("only where the I/O has threads of its own")
+    run(
+        """
+        async def main():
+            async def app(scope, receive, send):
+                await answer(send, scope["path"].encode())
+
+            engine, listener, port = make(app, overflow=True)
+            streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+            for round in range(3):
+                for i, (reader, writer) in enumerate(streams):
+                    writer.write(b"GET /%d HTTP/1.1\\r\\nHost: x\\r\\nX: %s\\r\\n\\r\\n" % (i, b"x" * 8000))
+                for i, (reader, writer) in enumerate(streams):
+                    head = await asyncio.wait_for(reader.readuntil(b"\\r\\n\\r\\n"), 20)
+                    body = await asyncio.wait_for(reader.read(len(b"/%d" % i)), 20)
+                    assert head.startswith(b"HTTP/1.1 200") and body == b"/%d" % i, (head, body)
+            stats = engine.stats()
+            names = ["ticks_behind", "inlined", "offered", "stolen", "repeated", "taken_back"]
+            counts = {name: stats["parse_" + name] for name in names}
+            assert counts["offered"] == counts["stolen"] + counts["repeated"] + counts["taken_back"], counts
+            assert all(stats["loops"][0]["parse_" + name] <= counts[name] for name in names)
+            for reader, writer in streams:
+                writer.close()
+            engine.drain()
+            await asyncio.wait_for(engine.wait_idle(), 20)
+            engine.close()
+        """,
+        loop,
+    )

@@ -122,6 +122,23 @@ TEST_F(OverflowTest, an_offload_that_refuses_costs_nothing_but_time) {
   EXPECT_EQ(stats().taken_back, 1U);
 }
 
+TEST_F(OverflowTest, full_batches_that_are_refused_are_taken_back) {
+  workers_.refuses = true;
+  std::vector<Peer*> peers;
+  for (int i = 0; i < 40; ++i) peers.push_back(&server_->connect());
+  server_->run();
+  for (int round = 1; round <= 3; ++round) {
+    for (Peer* peer : peers) peer->write(kGet);
+    server_->run();
+    for (Peer* peer : peers) EXPECT_EQ(split_answers(peer->take_received()).size(), 1U);
+    EXPECT_EQ(stats().taken_back, 16U * static_cast<unsigned>(round));
+    EXPECT_EQ(stats().inlined, 24U * static_cast<unsigned>(round));
+  }
+  server_->server().drain();
+  server_->pass(1s);
+  EXPECT_EQ(open(), 0U) << "nobody waits for a head";
+}
+
 TEST_F(OverflowTest, pipelined_requests_keep_their_order) {
   Peer& peer = server_->connect();
   std::string input;
@@ -375,6 +392,14 @@ TEST_F(OverflowTest, small_heads_are_not_worth_the_trip) {
   EXPECT_EQ(stats().inlined, 1U);
   server_->exchange(peer, start + std::string(fill, 'x') + "\r\n\r\n");
   EXPECT_EQ(stats().offered, 1U);
+  workers_.finish_all();
+  server_->run();
+  std::string pipeline;
+  while (pipeline.size() < ServerOptions::kOverflowFrom) pipeline += kGet;
+  server_->exchange(server_->connect(), pipeline);
+  server_->exchange(server_->connect(), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n" +
+                                            std::string(5000, 'x') + "\r\n0\r\n\r\n");
+  EXPECT_EQ(stats().offered, 1U) << "a pipeline, and a body";
 }
 
 TEST_F(OverflowTest, a_loop_is_behind_after_so_much_work_in_one_tick) {
@@ -409,7 +434,8 @@ TEST_F(OverflowTest, real_threads) {
                            auto& self = *static_cast<Threads*>(context);
                            if (!self.offload.submit(home, task)) return false;
                            // Every other time they are faster for sure; else it is as it comes.
-                           while (++self.submitted % 2 == 0 && self.offload.idle() != 2) std::this_thread::yield();
+                           const bool wait = ++self.submitted % 2 == 0;
+                           while (wait && self.offload.idle() != 2) std::this_thread::yield();
                            return true;
                          },
                          [](void* context) noexcept { return static_cast<Threads*>(context)->offload.idle(); },
@@ -438,6 +464,29 @@ TEST_F(OverflowTest, real_threads) {
     EXPECT_EQ(bodies, expected[i]);
   }
   server_.reset();
+}
+
+TEST_F(OverflowTest, real_threads_read_what_its_connection_has_left) {
+  server_.reset();
+  net::Offload offload{2};
+  constexpr int kRounds = 50;
+  std::uint64_t offered = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    ServerOptions options = SimServer::plain_options();
+    options.overflow_after_us = 0;
+    options.overflow_from = 0;
+    options.overflow_to = net::OffloadPort::of(offload);
+    SimServer server(std::move(options));
+    std::vector<Peer*> peers;
+    for (int i = 0; i < 40; ++i) peers.push_back(&server.connect());
+    server.run();
+    for (Peer* peer : peers) peer->write("GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(20'000, 'x') + "\r\n\r\n");
+    for (int i = 0; i < 10 && server.server().stats().parse.offered == 0; ++i)
+      server.loop().run_once(server.reactor().now() + 1ms);
+    offered += server.server().stats().parse.offered;
+    if (round % 2 == 0) server.server().abort();  // else the server's own end does it
+  }
+  EXPECT_GT(offered, 0U);
 }
 
 }  // namespace
