@@ -179,24 +179,10 @@ class Engine {
       dispose();
       return;
     }
-    // The last reference was dropped by another thread (the garbage collector runs anywhere), and ours may be in the
-    // middle of a tick: it does this itself, unless its event loop is closed, and it never will.
-    py::object loop = py::reinterpret_borrow<py::object>(host_->dispatcher().loop());
-    struct Rest {
-      std::unique_ptr<http::AccessLog> log;
-      std::unique_ptr<Host> host;
-      ~Rest() {
-        if (host) Host::dispose(std::move(host), std::move(log));
-      }
-    };
-    auto rest = std::make_shared<Rest>(std::move(log_), std::move(host_));
-    const auto end = [rest] {
-      if (rest->host) Host::dispose(std::move(rest->host), std::move(rest->log));
-    };
     try {
-      loop.attr("call_soon_threadsafe")(py::cpp_function(end));
-    } catch (const py::error_already_set&) {
-      end();
+      end_on_loop();
+    } catch (...) {  // the event loop is closed, and will never do it; or memory is exhausted
+      if (host_) dispose();
     }
   }
   Engine(const Engine&) = delete;
@@ -304,6 +290,22 @@ class Engine {
   }
 
  private:
+  // The last reference was dropped by another thread (the garbage collector runs anywhere), and ours may be in the
+  // middle of a tick: it does this itself. Throws when it cannot be told to; what was moved by then is disposed of.
+  void end_on_loop() {
+    struct Rest {
+      std::unique_ptr<http::AccessLog> log;
+      std::unique_ptr<Host> host;
+      ~Rest() {
+        if (host) Host::dispose(std::move(host), std::move(log));
+      }
+    };
+    py::object loop = py::reinterpret_borrow<py::object>(host_->dispatcher().loop());
+    auto rest = std::make_shared<Rest>(std::move(log_), std::move(host_));
+    loop.attr("call_soon_threadsafe")(py::cpp_function([rest] {
+      if (rest->host) Host::dispose(std::move(rest->host), std::move(rest->log));
+    }));
+  }
   // All there are, for a fork()ed child. Without a lock, which a thread that does not exist there might hold.
   static constexpr std::size_t kMaxEngines = 256;  // a group has 65 at most
   static std::array<std::atomic<Engine*>, kMaxEngines>& engines() noexcept {

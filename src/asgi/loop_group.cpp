@@ -48,7 +48,7 @@ std::int32_t LoopGroup::claim_idle(std::uint32_t self) noexcept {
     best = static_cast<std::int32_t>(loop);
   }
   // Another may have claimed it meanwhile: the next tick looks again.
-  if (best < 0 || !shares_[best].idle.exchange(false, std::memory_order_relaxed)) return -1;
+  if (best < 0 || !shares_[static_cast<std::size_t>(best)].idle.exchange(false, std::memory_order_relaxed)) return -1;
   return best;
 }
 
